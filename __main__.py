@@ -1,0 +1,26 @@
+"""`pulumi up -s <name>` makes the datacentre agree with clusters/<name>/cluster.yaml."""
+
+import os
+
+import pulumi
+
+from cluster_stack import preflight, project
+from cluster_stack.components import Cluster, ClusterArgs
+from cluster_stack.config import ConfigError
+
+stack = pulumi.get_stack()
+secret_token = pulumi.Config().get_secret(preflight.TOKEN_KEY)
+token = pulumi.Config().get(preflight.TOKEN_KEY) or os.environ.get(preflight.TOKEN_VARIABLE)
+try:
+    planned = project.plan(stack)
+    preflight.check_token(stack, token)
+    if token and not pulumi.runtime.is_dry_run():
+        preflight.check(planned.file, planned.nodes, token)
+except ConfigError as error:
+    raise pulumi.RunError(str(error)) from None
+for warning in planned.warnings:
+    pulumi.warn(warning)
+
+cluster = Cluster(stack, ClusterArgs(config=planned.file.config, nodes=planned.nodes, proxmox_api_token=secret_token))
+for name, value in cluster.outputs().items():
+    pulumi.export(name, value)

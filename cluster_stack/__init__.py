@@ -1,0 +1,1 @@
+"""Talos Linux clusters on Proxmox VE, each described by one ``clusters/<name>/cluster.yaml``."""
