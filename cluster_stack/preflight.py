@@ -35,7 +35,7 @@ _AGENT_PRIVILEGES = ("VM.GuestAgent.Audit", "VM.Monitor")
 
 def check_token(stack: str, token: str | None) -> None:
     """Refuse a missing or malformed API token. Raises ConfigError; the token is never part of the message."""
-    place = f"Pulumi.{stack}.yaml"
+    place = f"stacks/Pulumi.{stack}.yaml"
     if not token:
         what = "there is no Proxmox API token."
     elif not TOKEN_FORM.match(token):

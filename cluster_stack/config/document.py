@@ -86,7 +86,7 @@ def _error(name: str, line: int, what: str, fix: str) -> ConfigError:
 
 def _explain(error: yaml.MarkedYAMLError) -> tuple[str, str]:
     problem = error.problem or "not YAML"
-    if "\\t" in problem or "'\t'" in problem:
+    if "\\t" in problem or "'\t'" in problem or "tab character" in problem:
         return "a tab is used for indentation.", "YAML allows only spaces there: write two spaces for each level."
     context = f" ({error.context})" if error.context else ""
     return (

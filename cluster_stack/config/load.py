@@ -62,11 +62,20 @@ def load_text(raw: bytes, name: str) -> ClusterFile:
     try:
         config = ClusterConfig.model_validate(document.data)
     except ValidationError as error:
-        raise ConfigError(_problem(document, details) for details in error.errors(include_url=False)) from None
+        raise ConfigError(_problem(document, details) for details in _mistakes(error)) from None
     problems = list(rules.check(config, document))
     if problems:
         raise ConfigError(problems)
     return ClusterFile(config, document)
+
+
+def _mistakes(error: ValidationError) -> list[ErrorDetails]:
+    """The errors of a validation, less those that say the same: a misspelt key is not also a missing one."""
+    errors = error.errors(include_url=False)
+    meant = {
+        (*details["loc"][:-1], _near(details["loc"])) for details in errors if details["type"] == "extra_forbidden"
+    }
+    return [details for details in errors if details["type"] != "missing" or details["loc"] not in meant]
 
 
 def _problem(document: Document, details: ErrorDetails) -> Problem:
@@ -130,17 +139,22 @@ def _number_fix(value: object, path: tuple[int | str, ...]) -> str:
     return "Write a number without quotes."
 
 
+def _near(path: tuple[int | str, ...]) -> str | None:
+    """The known key that an unknown one is nearest to, whatever its style of capitals and dashes."""
+    folded = {key.lower(): key for key in _keys(path[:-1])}
+    wanted = str(path[-1]).lower().replace("_", "").replace("-", "")
+    near = difflib.get_close_matches(wanted, folded, n=1, cutoff=0.5)
+    return folded[near[0]] if near else None
+
+
 def _nearest(path: tuple[int | str, ...]) -> str:
-    known = _keys(path[:-1])
-    wanted = str(path[-1])
-    folded = {key.lower(): key for key in known}
-    near = difflib.get_close_matches(wanted.lower().replace("_", "").replace("-", ""), folded, n=1, cutoff=0.5)
-    hint = f"Did you mean {folded[near[0]]}? " if near else ""
-    return f"{hint}Keys that belong here: {', '.join(known)}."
+    near = _near(path)
+    hint = f"Did you mean {near}? " if near else ""
+    return f"{hint}Keys that belong here: {', '.join(_keys(path[:-1]))}."
 
 
 def _meaning(path: tuple[int | str, ...]) -> str:
-    """The first two sentences of the key's documentation."""
+    """The key's documentation, on one line."""
     model = _model(path[:-1])
     for info in model.model_fields.values() if model else ():
         if info.alias == path[-1] and info.description:

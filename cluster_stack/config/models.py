@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv4Network
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 from pydantic.alias_generators import to_camel
@@ -39,15 +40,23 @@ def _odd(count: int) -> int:
 
 
 def _address(value: object) -> object:
-    return IPv4Address(value) if isinstance(value, str) else value
+    try:
+        return IPv4Address(value) if isinstance(value, str) else value
+    except ValueError:
+        raise _refuse(f"{value!r} is not an IPv4 address.", "Write four numbers: 10.0.0.1.") from None
 
 
 def _network(value: object) -> object:
-    return IPv4Network(value) if isinstance(value, str) else value
+    try:
+        return IPv4Network(value) if isinstance(value, str) else value
+    except ValueError:
+        fix = "Write its first address and its length: 10.0.0.0/24."
+        raise _refuse(f"{value!r} is not a network.", fix) from None
 
 
 def _https(endpoint: str) -> str:
-    if not endpoint.startswith("https://"):
+    url = urlsplit(endpoint)
+    if url.scheme != "https" or not url.hostname:
         raise _refuse(
             f"{endpoint!r} is not an https address.", "Proxmox answers https only: write https://<host>:8006/."
         )

@@ -1,0 +1,53 @@
+# Everything a person or a machine runs in this project. `make` alone lists it.
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help setup toolchain demo lab-stop test unit check format bench clean
+
+help: ## list what there is
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|'
+
+# One stamp for the virtual environment: it is made again when a list of packages changes.
+.venv/installed: requirements.txt requirements-dev.txt requirements-data.txt constraints.txt
+	@echo "Python packages into .venv (about a minute)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed, this is " + sys.version.split()[0])'
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --ignore-requires-python -r requirements-data.txt
+	@touch $@
+
+setup: .venv/installed ## the virtual environment in .venv
+
+toolchain: setup ## pulumi, its plugins, talosctl: found, downloaded, or built
+	@$(BIN)/python -m toolchain ensure
+
+demo: toolchain ## a cluster in the lab, made by the real `pulumi up -s homelab`
+	@$(BIN)/python -m lab.demo
+
+lab-stop: setup ## end the lab; its state stays in .lab
+	@$(BIN)/python -m lab stop
+
+unit: setup ## the quick tests
+	@$(BIN)/python -m pytest -q -m "not engine"
+
+test: toolchain ## every test, the end-to-end ones included
+	@$(BIN)/python -m pytest
+
+check: setup ## what must hold before a commit: format, lint, types, quick tests, the clusters
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/python -m pytest -q -m "not engine"
+	@$(BIN)/python -m cluster_stack check
+
+format: setup ## put the code into the project's form
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench: toolchain ## the figures of the project, as ratios measured in one run
+	@$(BIN)/python -m tests.bench
+
+clean: ## remove what `make` made, but not the lab's state
+	rm -rf .venv .toolchain .mypy_cache .pytest_cache .ruff_cache
