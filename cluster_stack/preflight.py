@@ -21,7 +21,6 @@ _VM_PRIVILEGES = (
     "VM.Audit",
     "VM.Config.CDROM",
     "VM.Config.CPU",
-    "VM.Config.Cloudinit",
     "VM.Config.Disk",
     "VM.Config.HWType",
     "VM.Config.Memory",
@@ -102,18 +101,16 @@ def privileges_at(permissions: Mapping[str, Mapping[str, int]], path: str) -> se
 def _privileges(cluster: ClusterFile, permissions: Mapping[str, Mapping[str, int]]) -> Iterator[Problem]:
     proxmox = cluster.config.proxmox
     iso_storage = proxmox.storage.iso_path.partition(":")[0]
+    # A machine with a static address reads it from a cloud-init drive; one with DHCP tells it through its agent.
+    address = {"VM.Config.Cloudinit"} if cluster.config.static_addresses else set(_AGENT_PRIVILEGES)
+    vm, datastore = f"/vms/{proxmox.vm.id_base}", f"/storage/{proxmox.storage.datastore}"
+    bridge = f"/sdn/zones/localnetwork/{proxmox.network.bridge}"
     needed = [
-        ("proxmox.vm.idBase", f"/vms/{proxmox.vm.id_base}", [{name} for name in _VM_PRIVILEGES]),
-        (
-            "proxmox.storage.datastore",
-            f"/storage/{proxmox.storage.datastore}",
-            [{"Datastore.AllocateSpace"}, {"Datastore.Audit"}],
-        ),
+        ("proxmox.vm.idBase", vm, [*({name} for name in _VM_PRIVILEGES), address]),
+        ("proxmox.storage.datastore", datastore, [{"Datastore.AllocateSpace"}, {"Datastore.Audit"}]),
         ("proxmox.storage.isoPath", f"/storage/{iso_storage}", [{"Datastore.Audit"}]),
-        ("proxmox.network.bridge", f"/sdn/zones/localnetwork/{proxmox.network.bridge}", [{"SDN.Use"}]),
+        ("proxmox.network.bridge", bridge, [{"SDN.Use"}]),
     ]
-    if not cluster.config.static_addresses:
-        needed.append(("proxmox.vm.idBase", f"/vms/{proxmox.vm.id_base}", [set(_AGENT_PRIVILEGES)]))
     for key, path, alternatives in needed:
         granted = privileges_at(permissions, path)
         missing = [" or ".join(sorted(names)) for names in alternatives if not names & granted]
