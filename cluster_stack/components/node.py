@@ -53,7 +53,8 @@ class Node(pulumi.ComponentResource):
             static = str(plan.address.interface.ip)
             self.address = vm.vm_id.apply(lambda _: static)
         else:
-            self.address = pulumi.Output.all(vm.network_devices, vm.mac_addresses, vm.ipv4_addresses).apply(
+            nic = vm.network_devices.apply(lambda devices: devices[0].mac_address if devices else None)
+            self.address = pulumi.Output.all(nic, vm.mac_addresses, vm.ipv4_addresses).apply(
                 lambda reported: _reported_address(plan, *reported)
             )
 
@@ -131,12 +132,8 @@ def _cloud_init(config: ClusterConfig, plan: NodePlan) -> proxmox.VmLegacyInitia
 
 
 def _reported_address(
-    plan: NodePlan,
-    network_devices: Sequence[proxmox.outputs.VmLegacyNetworkDevice] | None,
-    macs: Sequence[str] | None,
-    addresses: Sequence[Sequence[str]] | None,
+    plan: NodePlan, nic: str | None, macs: Sequence[str] | None, addresses: Sequence[Sequence[str]] | None
 ) -> str | pulumi.Output[str]:
-    nic = network_devices[0].mac_address if network_devices else None
     address = node_address(nic, macs or (), addresses or ())
     if address is not None:
         return address

@@ -1,0 +1,156 @@
+"""The program as Pulumi runs it, against mocks: which resources it declares, with which inputs."""
+
+from __future__ import annotations
+
+import asyncio
+import runpy
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pulumi
+import pytest
+from pulumi.runtime import mocks
+from pulumi.runtime.stack import run_pulumi_func
+
+ROOT = Path(__file__).parents[2]
+TOKEN = "pulumi@pve!cluster-stack=11111111-2222-3333-4444-555555555555"
+PAIR = {"cert": "Y2VydA==", "key": "a2V5"}
+MACHINE_SECRETS = {
+    "certs": {"etcd": PAIR, "k8s": PAIR, "k8sAggregator": PAIR, "os": PAIR, "k8sServiceaccount": {"key": "a2V5"}},
+    "cluster": {"id": "the-cluster-id", "secret": "c2VjcmV0"},
+    "secrets": {"bootstrapToken": "abc.def", "secretboxEncryptionSecret": "c2VjcmV0"},
+    "trustdinfo": {"token": "ghi.jkl"},
+}
+CLIENT = {"caCertificate": "Y2E=", "clientCertificate": "Y2VydA==", "clientKey": "a2V5"}
+Resources = dict[str, dict[str, Any]]
+
+
+class Providers(mocks.Mocks):
+    """Echoes what is declared, and adds what only the provider would know. Any call that nobody expected fails."""
+
+    def __init__(self, addresses: Sequence[Sequence[str]]) -> None:
+        self.addresses = addresses
+        self.calls: list[tuple[str, dict[str, Any]]] = []
+
+    def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str | None, dict[str, Any]]:
+        state = dict(args.inputs)
+        if args.typ == "talos:machine/secrets:Secrets":
+            state |= {"machineSecrets": MACHINE_SECRETS, "clientConfiguration": CLIENT}
+        if args.typ == "proxmoxve:index/vmLegacy:VmLegacy":
+            nic = {**state["networkDevices"][0], "macAddress": "BC:24:11:00:00:01"}
+            state |= {
+                "networkDevices": [nic],
+                "macAddresses": ["00:00:00:00:00:00", "bc:24:11:00:00:01"],
+                "ipv4Addresses": [["127.0.0.1"], *self.addresses],
+            }
+        if args.typ == "talos:cluster/kubeconfig:Kubeconfig":
+            state |= {"kubeconfigRaw": "kind: Config"}
+        return f"{args.name}-id", state
+
+    def call(self, args: mocks.MockCallArgs) -> dict[str, Any]:
+        self.calls.append((args.token, args.args))
+        return {
+            "talos:machine/getConfiguration:getConfiguration": {"machineConfiguration": "version: v1alpha1"},
+            "talos:client/getConfiguration:getConfiguration": {"talosConfig": "context: x"},
+        }[args.token]
+
+
+@pytest.fixture
+def deploy(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., tuple[Resources, Providers]]]:
+    """Run the whole program once; returns what it declared, by name, and the mocks."""
+    monkeypatch.setenv("PROXMOX_VE_API_TOKEN", TOKEN)
+    monkeypatch.setattr("cluster_stack.preflight.check", lambda *_: None)
+    # A thread of its own: event loop and runtime settings are per thread, so nothing is left for the next test.
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        yield lambda stack, addresses=(("10.0.0.7",),): thread.submit(_run, stack, addresses).result()
+
+
+def _run(stack: str, addresses: Sequence[Sequence[str]]) -> tuple[Resources, Providers]:
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    try:
+        providers = Providers(addresses)
+        monitor = mocks.MockMonitor(providers)
+        mocks.set_mocks(providers, project="cluster-stack", stack=stack, preview=False, monitor=monitor)
+        loop.run_until_complete(run_pulumi_func(_program))
+        return {
+            urn.split("::")[-1]: found.state for urn, found in monitor.get_registered_resources().items()
+        }, providers
+    finally:
+        for task in asyncio.all_tasks(loop):
+            task.cancel()
+        loop.run_until_complete(asyncio.sleep(0))
+        loop.close()
+
+
+def _program() -> None:
+    runpy.run_path(str(ROOT / "__main__.py"))
+
+
+def test_homelab_is_these_resources(deploy: Callable[..., tuple[Resources, Providers]]) -> None:
+    declared, _ = deploy("homelab")
+    assert set(declared) == {
+        "homelab",
+        "homelab-proxmox",
+        "homelab-talos",
+        "homelab-secrets",
+        "homelab-cp1",
+        "homelab-cp1-vm",
+        "homelab-cp1-config",
+        "homelab-worker1",
+        "homelab-worker1-vm",
+        "homelab-worker1-config",
+        "homelab-bootstrap",
+        "homelab-kubeconfig",
+    }
+
+
+def test_a_vm_is_what_the_original_made(deploy: Callable[..., tuple[Resources, Providers]]) -> None:
+    vm = deploy("homelab")[0]["homelab-cp1-vm"]
+    assert (vm["nodeName"], vm["vmId"], vm["name"], vm["started"], vm["onBoot"]) == (
+        "ms01",
+        800,
+        "homelab-cp1",
+        True,
+        False,
+    )
+    assert vm["stopOnDestroy"] is False
+    assert vm["tags"] == ["control-plane", "dev", "talos"]
+    assert (vm["cpu"], vm["memory"]) == ({"cores": 4, "type": "x86-64-v2-AES"}, {"dedicated": 8192})
+    assert vm["disks"] == [{"interface": "scsi0", "datastoreId": "local", "size": 32, "fileFormat": "raw"}]
+    assert vm["cdrom"] == {"interface": "ide2", "fileId": "c137-isos:iso/talos-1.11.5-qemuguest-metal-amd64.iso"}
+    assert (vm["bootOrders"], vm["scsiHardware"]) == (["scsi0", "ide2"], "virtio-scsi-single")
+    assert vm["agent"] == {"enabled": True, "timeout": "3m", "type": "virtio"}
+    assert vm["description"].startswith("Homelab k8s cluster\n")
+    assert "initialization" not in vm
+
+
+def test_the_token_of_the_environment_is_not_in_the_state(deploy: Callable[..., tuple[Resources, Providers]]) -> None:
+    declared, _ = deploy("homelab")
+    assert declared["homelab-proxmox"]["endpoint"] == "https://px.wd.ktz.me/"
+    assert TOKEN not in str(declared)
+
+
+def test_each_role_has_one_generated_configuration(deploy: Callable[..., tuple[Resources, Providers]]) -> None:
+    declared, providers = deploy("prod")
+    asked = [arguments for token, arguments in providers.calls if token.startswith("talos:machine/")]
+    assert sorted(arguments["machineType"] for arguments in asked) == ["controlplane", "worker"]
+    for arguments in asked:
+        assert arguments["clusterEndpoint"] == "https://10.0.0.7:6443"
+        assert arguments["clusterName"] == "talos-prod"
+        assert (arguments["talosVersion"], arguments["kubernetesVersion"]) == ("v1.11.5", "1.34.0")
+        assert (arguments["docs"], arguments["examples"]) == (False, False)
+        # The provider knows these keys in camelCase only (pulumi-talos#103).
+        assert arguments["machineSecrets"] == MACHINE_SECRETS
+    applied = {name: state for name, state in declared.items() if name.endswith("-config")}
+    assert len(applied) == 8
+    assert {state["applyMode"] for state in applied.values()} == {"auto"}
+    assert "machineConfigurationInput" not in applied["prod-cp1-config"]
+    assert applied["prod-cp2-config"]["configPatches"][0].count("prod-cp2") == 1
+
+
+def test_a_node_without_an_address_is_a_sentence(deploy: Callable[..., tuple[Resources, Providers]]) -> None:
+    with pytest.raises(pulumi.RunError, match=r"homelab-(cp|worker)1 \(VM 8\d0 on ms01\) has no IPv4 address"):
+        deploy("homelab", ())
