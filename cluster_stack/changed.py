@@ -51,7 +51,7 @@ def _touched_by(path: PurePosixPath, names: Sequence[str]) -> Iterable[str]:
 
 def changed_files(root: Path, base: str) -> list[str]:
     """The files of the project in ``root`` that HEAD changed since it left ``base``. Raises GitError."""
-    revision = _git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{base}^{{commit}}").strip()
+    revision = _git(root, "rev-parse", "--verify", "--quiet", f"{base}^{{commit}}").strip()
     # A renamed cluster is one that went and one that came: without --no-renames git would name the new one only.
     listed = _git(root, "diff", "--name-only", "--no-renames", "--relative", "-z", f"{revision}...HEAD")
     return [file for file in listed.split("\0") if file]

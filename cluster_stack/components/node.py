@@ -45,7 +45,17 @@ class Node(pulumi.ComponentResource):
         super().__init__("cluster-stack:index:Node", name, {}, opts)
         self._name = name
         self._args = args
-        vm = _virtual_machine(f"{name}-vm", args, pulumi.ResourceOptions(parent=self, delete_before_replace=True))
+        vm = _virtual_machine(
+            f"{name}-vm",
+            args,
+            pulumi.ResourceOptions(
+                parent=self,
+                # A VM id cannot be had twice, so a replacement cannot be made beside what it replaces.
+                delete_before_replace=True,
+                # The provider plans zeros for limits that nobody set and reads none back (pulumi-proxmoxve#664).
+                ignore_changes=["disks[0].speed"],
+            ),
+        )
         self.vm_id = vm.vm_id
         plan = args.plan
         if plan.address:

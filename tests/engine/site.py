@@ -137,6 +137,12 @@ class Site:
         result: Outputs = self.call("outputs", name)
         return result
 
+    def ensure_stack(self, name: str) -> None:
+        """`pulumi stack init`, where nobody has yet."""
+        stacks = json.loads(self.run("pulumi", "stack", "ls", "--json").stdout)
+        if name not in [stack["name"] for stack in stacks]:
+            self.run("pulumi", "stack", "init", name)
+
     # What a person edits and looks at
 
     def cluster_file(self, name: str) -> Path:

@@ -33,7 +33,7 @@ def test_up_makes_the_machines_of_the_file(site: Site, homelab) -> None:
         "homelab-cp1",
         "4",
         "8192",
-        "cputype=x86-64-v2-AES",
+        "x86-64-v2-AES",
     )
     assert first["tags"] == "control-plane;dev;talos"
     assert first["boot"] == "order=scsi0;ide2"

@@ -1,0 +1,123 @@
+"""An update that is cut off at any point, and the way back: the next `up`, where need be after `recover`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+
+import pytest
+
+from cluster_stack.automation import ClusterError
+from tests.engine.site import Site
+
+
+def until(line: str, process: subprocess.Popen[str], seconds: float = 120) -> None:
+    """Read what the process prints until ``line`` occurs in it."""
+    assert process.stdout is not None
+    end, printed = time.monotonic() + seconds, ""
+    while time.monotonic() < end:
+        text = process.stdout.readline()
+        printed += text
+        if line in text:
+            return
+        if not text and process.poll() is not None:
+            break
+    raise AssertionError(f"{line!r} was never printed:\n{printed}")
+
+
+def end(process: subprocess.Popen[str]) -> str:
+    """What the process printed until its end."""
+    printed, _ = process.communicate(timeout=180)
+    return printed
+
+
+def completes(site: Site, name: str = "dev") -> bool:
+    """The next `up` completes the cluster, if need be after one `recover`. Returns whether it was needed."""
+    recovered = False
+    try:
+        result = site.up(name)
+    except ClusterError:
+        done = site.run(".venv/bin/python", "-m", "cluster_stack", "recover", name)
+        assert f"Now run `pulumi up -s {name}`." in done.stdout
+        recovered = True
+        result = site.up(name)
+    assert result.outputs.all_vm_ids == (850, 860)
+    assert not site.up(name).changes.any
+    members = site.talosctl(result.outputs, result.outputs.control_plane_ips, "etcd", "members")
+    assert members.count("dev-cp1") == 1
+    return recovered
+
+
+@pytest.fixture
+def dev(site: Site):
+    site.ensure_stack("dev")
+    yield "dev"
+    site.destroy("dev")
+    assert not {850, 860} & set(site.guests())
+
+
+POINTS = ["dev-cp1-vm creating", "dev-cp1-config creating", "dev-bootstrap creating", "dev-kubeconfig creating"]
+
+
+@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGKILL], ids=["ctrl-c", "kill"])
+def test_cut_off(site: Site, dev: str, point: str, signal_number: signal.Signals) -> None:
+    process = site.begin("pulumi", "up", "--yes", "--skip-preview", "-s", dev)
+    until(point, process)
+    # Far enough into the step that its request is on the way, or done, when the engine goes.
+    time.sleep(0.4)
+    if signal_number == signal.SIGINT:
+        # The terminal sends Ctrl-C to every process of the group.
+        os.killpg(process.pid, signal.SIGINT)
+    else:
+        os.killpg(process.pid, signal.SIGKILL)
+    site.printed.append(end(process))
+    completes(site)
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_proxmox_is_away_for_a_while(site: Site, dev: str) -> None:
+    before = len(site.writes())
+    process = site.begin("pulumi", "up", "--yes", "--skip-preview", "-s", dev)
+    wait_for(lambda: len(site.writes()) > before)
+    site.control.set(proxmox_unreachable=True)
+    site.printed.append(end(process))
+    assert process.returncode != 0
+    site.control.clear()
+    completes(site)
+
+
+def test_recover_leaves_alone_what_is_not_ours(site: Site, dev: str) -> None:
+    """A VM of our name at our id, made by another state: known by its mark, which is not ours."""
+    site.up(dev)
+    export = site.run("pulumi", "stack", "export", "-s", dev).stdout
+    site.run("pulumi", "stack", "rm", "--yes", "--force", dev)
+    site.ensure_stack(dev)
+    with pytest.raises(ClusterError, match="already exists"):
+        site.up(dev)
+    before = site.writes()
+    done = site.run(".venv/bin/python", "-m", "cluster_stack", "recover", dev, check=False)
+    assert done.returncode == 1
+    assert "its notes do not carry this stack's mark, so it is left alone" in done.stderr
+    assert site.writes() == before
+    file = site.folder / "export.json"
+    file.write_text(export)
+    site.run("pulumi", "stack", "import", "--force", "--file", str(file), "-s", dev)
+    assert not site.up(dev).changes.any
+
+
+def test_recover_with_nothing_to_recover(site: Site, dev: str) -> None:
+    site.up(dev)
+    before = site.writes()
+    done = site.run(".venv/bin/python", "-m", "cluster_stack", "recover", dev)
+    assert done.stdout.splitlines() == ["dev: no update holds the stack's lock.", "Now run `pulumi up -s dev`."]
+    assert site.writes() == before
