@@ -25,8 +25,11 @@ class Problem:
 
 
 class ConfigError(Exception):
-    """Every problem that was found, never only the first."""
+    """Every problem that was found, never only the first. Its text has one line for each."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = sorted(problems, key=lambda problem: (problem.file, problem.line, problem.key))
-        super().__init__("\n".join(str(problem) for problem in self.problems))
+        super().__init__(self.problems)
+
+    def __str__(self) -> str:
+        return "\n".join(str(problem) for problem in self.problems)

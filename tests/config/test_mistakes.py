@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import pytest
@@ -220,6 +221,13 @@ def test_all_mistakes_at_once_in_the_order_of_the_file() -> None:
         "cluster.topology.controlPlane.resources.memory",
         "proxmox.nodes",
     ]
+
+
+def test_the_error_travels_between_processes() -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_text(b"metadata: 1", FILE)
+    again = pickle.loads(pickle.dumps(caught.value))
+    assert (str(again), again.problems) == (str(caught.value), caught.value.problems)
 
 
 def test_an_unknown_stack_lists_the_clusters() -> None:

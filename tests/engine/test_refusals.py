@@ -130,7 +130,7 @@ def test_the_command_line_says_the_same_without_a_traceback(site: Site, original
 
 def test_a_stack_without_a_folder(site: Site) -> None:
     with pytest.raises(
-        ConfigError, match="there is no cluster 'homelap'. Did you mean homelab\\? Clusters here: dev, homelab"
+        ConfigError, match=r"there is no cluster 'homelap'\. Did you mean homelab\? Clusters here: dev, homelab"
     ):
         site.up("homelap")
     site.run("pulumi", "stack", "init", "homelap")

