@@ -38,7 +38,7 @@ def test_the_nearest_entry_replaces_what_comes_from_above() -> None:
 
 
 def test_no_access_wins() -> None:
-    site = access(("/", USER, "Admin", True), ("/vms/100", USER, "NoAccess", True))
+    site = access(("/", USER, "Admin", True), ("/vms/100", USER, "NoAccess", True), ("/vms/100", USER, "Viewer", True))
     assert site.privileges(USER, "/vms/100") == set()
 
 

@@ -144,7 +144,7 @@ async def test_a_boot_order_of_something_else_fails_the_task_and_leaves_nothing(
 async def test_a_missing_iso_fails_the_task_and_leaves_nothing(lab: Lab) -> None:
     volume = "c137-isos:iso/talos-1.11.5-qemuguest-metal-amd64.iso"
     lab.break_things(missing_volumes=[volume])
-    status = await lab.task("POST", QEMU, **VM)
+    status = await lab.task("POST", QEMU, **VM, ide0="local:1")  # made first
     assert status == f"unable to create VM 800 - volume '{volume}' does not exist"
     assert (await lab.answer("GET", f"{QEMU}/800/config"))[0] == 500
     assert await lab.call("GET", "/nodes/ms01/storage/local/content", vmid=800) == []

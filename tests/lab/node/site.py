@@ -11,7 +11,6 @@ import contextlib
 import datetime
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -30,6 +29,8 @@ REPOSITORY = Path(__file__).parents[3]
 FACTORY, DISCOVERY = "10.5.255.1", "10.5.255.2"
 NAMES = {FACTORY: ("factory.talos.dev", "ghcr.io"), DISCOVERY: ("discovery.talos.dev",)}
 REBOOT = 64
+
+
 @dataclass
 class Machine:
     """One virtual machine: its folder and, while it runs, its process. A guest's reboot starts the process again."""
@@ -164,14 +165,17 @@ class Site:
                     "mac": f"BC:24:11:00:00:{number:02X}",
                     "bridge": "vmbr0",
                     "dhcp": {
-                        "address": f"{address}/16", "gateway": "10.5.0.1", "nameservers": ["10.5.0.1"], "leaseSeconds": 3600
+                        "address": f"{address}/16",
+                        "gateway": "10.5.0.1",
+                        "nameservers": ["10.5.0.1"],
+                        "leaseSeconds": 3600,
                     },
                 }
             ],
             "cidata": None,
             "agentChannel": True,
             "delays": {"bootSeconds": 0.05, "installSeconds": 0.1, "serviceSeconds": 0.05},
-        }  # fmt: skip
+        }
         machine = Machine(self, name, folder, {**hardware, **changes})
         self.machines.append(machine)
         return machine
@@ -242,7 +246,9 @@ def write_authority(folder: Path) -> None:
         )
 
     authority_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
-    authority = certificate("site", authority_key, "site").add_extension(x509.BasicConstraints(True, None), critical=True)
+    authority = certificate("site", authority_key, "site").add_extension(
+        x509.BasicConstraints(True, None), critical=True
+    )
     alternatives = [x509.DNSName(name) for names in NAMES.values() for name in names]
     server = certificate("server", key, "site").add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
     pem = serialization.Encoding.PEM
@@ -257,10 +263,6 @@ def terminate(process: subprocess.Popen[bytes]) -> int:
     """The power button."""
     process.send_signal(signal.SIGTERM)
     return process.wait(timeout=20)
-
-
-def have_tools() -> bool:
-    return all(shutil.which(tool) for tool in ("unshare", "nsenter", "ip"))
 
 
 @contextlib.contextmanager

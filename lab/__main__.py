@@ -1,0 +1,126 @@
+"""`python -m lab`: the lab's command line. Words in, words out; the work is in lab.lifecycle."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from lab import environment, lifecycle
+from lab.control import ControlError
+from lab.datacentre import Datacentre, DatacentreError, load
+from lab.directory import LabDirectory
+from lab.lifecycle import LabError
+from lab.namespace import NamespaceError
+
+NODE_VARIABLE = "LAB_TALOS_NODE"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    directory = LabDirectory.find(options.directory)
+    commands: dict[str, Callable[[], int]] = {
+        "start": lambda: _start(directory, load(directory.datacentre)),
+        "stop": lambda: _stop(directory),
+        "restart": lambda: _stop(directory) or _start(directory, load(directory.datacentre)),
+        "status": lambda: _status(directory, load(directory.datacentre)),
+        "exec": lambda: _exec(directory, load(directory.datacentre), options),
+        "erase": lambda: _erase(directory),
+    }
+    try:
+        return commands[options.command]()
+    except (LabError, DatacentreError, NamespaceError, ControlError) as error:
+        print(f"lab: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # whoever read along has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m lab", description="A datacentre in a box.")
+    parser.add_argument("--directory", help="the lab's folder (default: $LAB_DIRECTORY, else .lab in the repository)")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+    commands.add_parser("start", help="start the lab and wait until everything answers")
+    commands.add_parser("stop", help="cut its power; what it knows stays in its folder")
+    commands.add_parser("restart", help="stop, then start")
+    commands.add_parser("status", help="what runs, and how to reach it")
+    execute = commands.add_parser("exec", help="run a command inside: exec -- pulumi up -s homelab")
+    execute.add_argument("words", nargs=argparse.REMAINDER, metavar="-- command")
+    commands.add_parser("erase", help="remove the folder of a stopped lab")
+    return parser
+
+
+def _start(directory: LabDirectory, datacentre: Datacentre) -> int:
+    began = time.monotonic()
+    pid = lifecycle.start(directory, datacentre, _node_binary)
+    print(f"lab: started in {time.monotonic() - began:.1f} s in {directory.root} (pid {pid})")
+    for name, address in datacentre.names.items():
+        print(f"  https://{name}/  {address}")
+    back = [guest for guest in lifecycle.status(directory)["guests"] if guest["running"] and not guest["foreign"]]
+    if back:
+        print(f"  powered on again: {', '.join(guest['name'] for guest in back)}")
+    return 0
+
+
+def _stop(directory: LabDirectory) -> int:
+    if lifecycle.running(directory) is None:
+        print(f"lab: none is running in {directory.root}")
+        return 0
+    for command in lifecycle.stop(directory):
+        print(f"lab: ended {command}, which still ran inside")
+    print(f"lab: stopped; {directory.root} keeps what it knows")
+    return 0
+
+
+def _status(directory: LabDirectory, datacentre: Datacentre) -> int:
+    pid = lifecycle.running(directory)
+    if pid is None:
+        print(f"lab: none is running in {directory.root}")
+        return 3  # as `systemctl status` answers for what is not running
+    print(f"lab: running in {directory.root} since {lifecycle.started_at(directory)} (pid {pid})")
+    for name, address in datacentre.names.items():
+        print(f"  https://{name}/  {address}")
+    print(f"  API token: {environment.api_token(directory, datacentre)}")
+    found = lifecycle.status(directory)
+    for guest in found["guests"]:
+        power = "running" if guest["running"] else "stopped"
+        whose = ", somebody else's" if guest["foreign"] else ""
+        print(f"  VM {guest['vmid']} {guest['name']} on {guest['node']}: {power}{whose}")
+    faults = {name: value for name, value in found["faults"].items() if value}
+    if faults:
+        print(f"  faults: {', '.join(f'{name}={value}' for name, value in faults.items())}")
+    return 0
+
+
+def _exec(directory: LabDirectory, datacentre: Datacentre, options: argparse.Namespace) -> int:
+    words = options.words[1:] if options.words[:1] == ["--"] else options.words
+    if not words:
+        raise LabError("nothing to run: python -m lab exec -- <command>")
+    lifecycle.execute(directory, datacentre, words)
+
+
+def _erase(directory: LabDirectory) -> int:
+    lifecycle.erase(directory)
+    print(f"lab: {directory.root} is gone")
+    return 0
+
+
+def _node_binary() -> Path:
+    if named := os.environ.get(NODE_VARIABLE):
+        if not Path(named).is_file():
+            raise LabError(f"{NODE_VARIABLE} names {named}, which does not exist")
+        return Path(named).resolve()
+    from toolchain import ToolchainError, tool
+
+    try:
+        return tool("talos-node")
+    except ToolchainError as error:
+        raise LabError(str(error)) from None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,179 @@
+"""The lab's one long-running process, the init of its PID namespace.
+
+Puts the site together and serves it until the power goes. Owns start-up order and shutdown. Being init means that its
+death, however it comes, takes every machine with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import ssl
+import time
+from collections.abc import Callable
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from lab import certificates, control, network
+from lab.datacentre import Datacentre
+from lab.directory import LabDirectory, write_json
+from lab.hypervisor import PATH, Hypervisor
+from lab.image_factory import ImageFactory
+from lab.namespace import own_pid
+from lab.proxmox import cluster as proxmox
+from lab.proxmox import description
+from lab.proxmox.server import Server
+
+HTTPS = 443
+START_SECONDS = 20.0
+
+
+class Site:
+    """Everything that answers in one lab."""
+
+    def __init__(self, directory: LabDirectory, datacentre: Datacentre, node_binary: Callable[[], Path]) -> None:
+        self._directory = directory
+        self._datacentre = datacentre
+        self._node_binary = node_binary
+        self._control = control.Server(directory, self.status)
+        addresses = frozenset(datacentre.names.values())
+        self._hypervisor = Hypervisor(directory, node_binary, addresses)
+        self._cluster = proxmox.build(
+            directory, datacentre, description.load(), self._hypervisor, lambda: self._control.faults
+        )
+        self._proxmox_site: web.TCPSite | None = None
+        self._proxmox_runner: web.AppRunner | None = None
+
+    async def start(self) -> None:
+        for address in self._datacentre.names.values():
+            network.add_address(address)
+        server = Server(self._cluster, self._directory.requests)
+        self._proxmox_runner = await _runner(server.application())
+        await self._open_or_close_proxmox()
+        factory = ImageFactory(self._directory, self._datacentre.factory)
+        for registry in self._datacentre.factory.registries:
+            await self._serve(await _runner(factory.application(registry)), registry)
+        await self._start_discovery()
+        self._control.on_change(self._open_or_close_proxmox)
+        self._control.on_change(self._refresh_dhcp)
+        await self._control.start()
+        await self._cluster.power_on_what_ran()
+
+    def status(self) -> dict[str, Any]:
+        guests = [
+            {
+                "vmid": guest.vmid,
+                "name": guest.name,
+                "node": guest.node,
+                "running": self._cluster.machines.is_running(guest),
+                "pid": self._hypervisor.pid(guest.vmid),
+                "foreign": guest.foreign,
+            }
+            for guest in self._cluster.guests
+        ]
+        return {"guests": guests, "faults": self._control.faults.model_dump(mode="json")}
+
+    def power_cut(self) -> None:
+        self._hypervisor.cut_everything()
+
+    async def _serve(self, runner: web.AppRunner, name: str) -> web.TCPSite:
+        address = self._datacentre.names[name]
+        site = web.TCPSite(runner, str(address), HTTPS, ssl_context=_tls(self._directory, name, address))
+        await site.start()
+        return site
+
+    async def _open_or_close_proxmox(self) -> None:
+        assert self._proxmox_runner is not None
+        unreachable = self._control.faults.proxmox_unreachable
+        if unreachable and self._proxmox_site is not None:
+            await self._proxmox_site.stop()
+            server = self._proxmox_runner.server
+            assert server is not None
+            await server.shutdown(0.1)  # open connections break, as they do when a host goes away
+            self._proxmox_site = None
+        elif not unreachable and self._proxmox_site is None:
+            self._proxmox_site = await self._serve(self._proxmox_runner, self._datacentre.proxmox.name)
+
+    async def _refresh_dhcp(self) -> None:
+        self._cluster.machines.refresh_dhcp()
+
+    async def _start_discovery(self) -> None:
+        """The discovery service is the real one, in a process of its own."""
+        name = "discovery.talos.dev"
+        address = self._datacentre.names[name]
+        certificate, key = certificates.ensure_server(self._directory, name, address)
+        output_file = self._directory.root / "discovery.log"
+        with output_file.open("ab") as output:
+            process = await asyncio.create_subprocess_exec(
+                str(self._node_binary()),
+                "discovery",
+                f"--listen={address}:{HTTPS}",
+                f"--cert={certificate}",
+                f"--key={key}",
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env={"PATH": PATH, "HOME": str(self._directory.discovery), "SSL_CERT_FILE": str(self._directory.ca)},
+            )
+        ended = asyncio.create_task(process.wait())
+        answers = asyncio.create_task(_until_it_listens(address))
+        await asyncio.wait({ended, answers}, timeout=START_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        if not answers.done():
+            raise OSError(f"the discovery service does not answer, see {output_file}")
+
+
+def run(
+    directory: LabDirectory, datacentre: Datacentre, node_binary: Callable[[], Path], ready: Callable[[], None]
+) -> None:
+    """Serve until SIGTERM; `ready` is called once everything answers."""
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s: %(message)s")
+    asyncio.run(_run(directory, datacentre, node_binary, ready))
+    # Leaving takes the PID namespace, and with it every process in it, along.
+
+
+async def _run(
+    directory: LabDirectory, datacentre: Datacentre, node_binary: Callable[[], Path], ready: Callable[[], None]
+) -> None:
+    loop, power_cut = asyncio.get_running_loop(), asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, power_cut.set)
+    loop.add_signal_handler(signal.SIGHUP, lambda: None)
+    site = Site(directory, datacentre, node_binary)
+    await site.start()
+    write_json(directory.daemon, {"pid": own_pid(), "since": time.time(), "user": os.getuid()})
+    ready()
+    await power_cut.wait()
+    site.power_cut()
+    directory.control_socket.unlink(missing_ok=True)
+    directory.daemon.unlink(missing_ok=True)
+    os._exit(0)
+
+
+async def _runner(application: web.Application) -> web.AppRunner:
+    runner = web.AppRunner(application, access_log=None, handle_signals=False)
+    await runner.setup()
+    return runner
+
+
+async def _until_it_listens(address: IPv4Address) -> None:
+    while True:
+        try:
+            _, writer = await asyncio.open_connection(str(address), HTTPS)
+        except OSError:
+            await asyncio.sleep(0.02)
+        else:
+            writer.close()
+            return
+
+
+def _tls(directory: LabDirectory, name: str, address: IPv4Address) -> ssl.SSLContext:
+    certificate, key = certificates.ensure_server(directory, name, address)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(certificate, key)
+    return context

@@ -1,0 +1,95 @@
+"""The virtual hardware of one machine, as the hypervisor hands it to the node process: `machine.json` and `dhcp.json`.
+
+Owns the shape of the contract with `talos-node machine <dir>` (lab/node), field by field; fills in nothing itself.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TypedDict
+
+from lab.datacentre import Image
+from lab.dhcp import Offer
+from lab.directory import write_json
+
+
+class ImageFile(TypedDict):
+    version: str
+    platform: str
+    arch: str
+    schematic: str
+    extensions: list[str]
+
+
+class Disk(TypedDict):
+    device: str
+    path: str
+    sizeBytes: int
+    transport: str
+
+
+class Cdrom(TypedDict):
+    device: str
+    image: ImageFile
+
+
+class Nic(TypedDict):
+    name: str
+    mac: str
+    bridge: str
+    dhcp: Offer | None
+
+
+class CidataNic(TypedDict, total=False):
+    mac: str
+    address: str
+    gateway: str
+
+
+class Cidata(TypedDict):
+    hostname: str
+    nameservers: list[str]
+    nics: list[CidataNic]
+
+
+class MachineDelays(TypedDict):
+    bootSeconds: float
+    installSeconds: float
+    serviceSeconds: float
+
+
+class Machine(TypedDict):
+    vmid: int
+    uuid: str
+    hypervisor: str
+    cores: int
+    memoryMiB: int
+    disks: list[Disk]
+    cdrom: Cdrom | None
+    bootOrder: list[str]
+    nics: list[Nic]
+    cidata: Cidata | None
+    agentChannel: bool
+    delays: MachineDelays
+
+
+def image_file(image: Image) -> ImageFile:
+    return ImageFile(
+        version=image.version,
+        platform=image.platform,
+        arch=image.arch,
+        schematic=image.schematic,
+        extensions=list(image.extensions),
+    )
+
+
+def write(folder: Path, machine: Machine) -> None:
+    (folder / "run").mkdir(parents=True, exist_ok=True)
+    for disk in machine["disks"]:
+        Path(disk["path"]).mkdir(parents=True, exist_ok=True)
+    write_dhcp(folder, {nic["mac"]: nic["dhcp"] for nic in machine["nics"]})
+    write_json(folder / "machine.json", machine)
+
+
+def write_dhcp(folder: Path, offers: dict[str, Offer | None]) -> None:
+    write_json(folder / "dhcp.json", offers)

@@ -1,0 +1,98 @@
+"""Network, mount and PID namespaces: making them, joining them, knowing that they are gone.
+
+Owns the system calls (Python has them only from 3.12 on, hence ctypes) and the two files that are laid over the
+host's (/etc/hosts and /etc/resolv.conf). Never falls back to the host's network: what cannot be isolated is an error.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from lab import network
+from lab.directory import LabDirectory
+
+CLONE_NEWNS, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x20000, 0x10000000, 0x20000000, 0x40000000
+MS_BIND, MS_REC, MS_PRIVATE = 4096, 16384, 1 << 18
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class NamespaceError(Exception):
+    """The kernel refuses the isolation that the lab needs."""
+
+
+def isolate(directory: LabDirectory, *, processes: bool) -> None:
+    """Give this process a network and a mount namespace, and its children a PID namespace if `processes`.
+
+    Root makes them directly; anyone else within a user namespace, in which they are root.
+    """
+    kinds = CLONE_NEWNET | CLONE_NEWNS | (CLONE_NEWPID if processes else 0)
+    user, group = os.geteuid(), os.getegid()
+    try:
+        if user == 0:
+            _unshare(kinds)
+        else:
+            _unshare(kinds | CLONE_NEWUSER)
+            Path("/proc/self/setgroups").write_text("deny")
+            Path("/proc/self/uid_map").write_text(f"0 {user} 1")
+            Path("/proc/self/gid_map").write_text(f"0 {group} 1")
+        _mount(None, "/", MS_REC | MS_PRIVATE)
+        _mount(str(directory.hosts), "/etc/hosts", MS_BIND)
+        _mount(str(directory.resolver), os.path.realpath("/etc/resolv.conf"), MS_BIND)
+        network.bring_up_loopback()
+    except OSError as error:
+        raise NamespaceError(
+            f"a network of its own cannot be made on this machine: {error}. The lab needs root or unprivileged user "
+            "namespaces (sysctl kernel.unprivileged_userns_clone=1 or user.max_user_namespaces above 0; in a "
+            "container: --privileged or --security-opt seccomp=unconfined). It does not run without one: it would send "
+            "to addresses of your real network."
+        ) from None
+
+
+def join(pid: int) -> None:
+    """Enter the user (where it is another), network and mount namespaces of a process, not its PID namespace."""
+    kinds = {"user": CLONE_NEWUSER, "net": CLONE_NEWNET, "mnt": CLONE_NEWNS}
+    handles = [
+        (os.open(f"/proc/{pid}/ns/{name}", os.O_RDONLY | os.O_CLOEXEC), kind)
+        for name, kind in kinds.items()
+        if namespace_of(pid, name) != namespace_of("self", name)
+    ]
+    for handle, kind in handles:
+        if _libc.setns(handle, kind) != 0:
+            raise NamespaceError(f"cannot enter the lab's namespaces: {os.strerror(ctypes.get_errno())}")
+        os.close(handle)
+
+
+def namespace_of(pid: int | str, name: str) -> str:
+    return str(Path(f"/proc/{pid}/ns/{name}").readlink())
+
+
+def members(kind: str, identifier: str) -> Iterator[tuple[int, str]]:
+    """The processes (pid, command) in one namespace ("net", "net:[4026532]"), as far as we may look."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                if namespace_of(entry.name, kind) == identifier:
+                    yield int(entry.name), (entry / "comm").read_text().strip()
+            except OSError:
+                continue  # it ended while we looked, or it is somebody else's
+
+
+def own_pid() -> int:
+    """This process's id as the host sees it: /proc stays the host's inside the PID namespace."""
+    return int(str(Path("/proc/self").readlink()))
+
+
+def _unshare(kinds: int) -> None:
+    if _libc.unshare(kinds) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+def _mount(source: str | None, target: str, flags: int) -> None:
+    if _libc.mount(source.encode() if source else None, target.encode(), None, flags, None) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), target)

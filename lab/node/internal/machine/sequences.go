@@ -1,0 +1,289 @@
+package machine
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/siderolabs/talos/pkg/machinery/api/common"
+	machineapi "github.com/siderolabs/talos/pkg/machinery/api/machine"
+	"github.com/siderolabs/talos/pkg/machinery/resources/runtime"
+	"google.golang.org/protobuf/proto"
+
+	"cluster-stack/lab/node/internal/api"
+	"cluster-stack/lab/node/internal/etcd"
+	"cluster-stack/lab/node/internal/node"
+	"cluster-stack/lab/node/internal/services"
+)
+
+const (
+	rebootSequence   = "reboot"
+	resetSequence    = "reset"
+	shutdownSequence = "shutdown"
+
+	// the task that clients wait for: from then on the API is going down
+	stopAllServices = "stopAllServices"
+)
+
+var sequenceStages = map[string]runtime.MachineStage{
+	rebootSequence: runtime.MachineStageRebooting, resetSequence: runtime.MachineStageResetting,
+	shutdownSequence: runtime.MachineStageShuttingDown,
+}
+
+// phase is a step of a sequence, with the one task that clients see in it.
+type phase struct {
+	name string
+	task string
+	run  func(ctx context.Context) error
+}
+
+func (l *life) publish(actor string, payload proto.Message) { l.node.Events.Publish(actor, payload) }
+
+// end runs a sequence that ends this boot and returns the exit code.
+func (l *life) end(ctx context.Context, stopBoot context.CancelFunc, sequence node.Sequence) int {
+	phases, code := l.phases(stopBoot, sequence)
+	watching, attached := l.node.Events.Watchers()
+	watched := watching > 0 && sequence.Name == rebootSequence
+
+	l.node.SetStage(sequenceStages[sequence.Name])
+	l.publish(sequence.Actor, &machineapi.SequenceEvent{Sequence: sequence.Name, Action: machineapi.SequenceEvent_START})
+	l.node.Logs.Printf("%s sequence: %d phase(s)", sequence.Name, len(phases))
+
+	if watched {
+		l.awaitWatcher(attached)
+	}
+
+	for number, step := range phases {
+		step = l.patient(step, watched)
+
+		if err := l.runPhase(ctx, sequence, step); err != nil {
+			err = fmt.Errorf("error running phase %d in %s sequence: task 1/1: failed, %w", number+1, sequence.Name, err)
+
+			l.publish(sequence.Actor, &machineapi.SequenceEvent{Sequence: sequence.Name, Action: machineapi.SequenceEvent_STOP})
+			l.publish(sequence.Actor, &machineapi.SequenceEvent{
+				Sequence: sequence.Name, Action: machineapi.SequenceEvent_NOOP,
+				Error: &common.Error{Code: common.Code_FATAL, Message: "sequence failed: " + err.Error()},
+			})
+
+			// a sequence that fails is fatal: the machine reboots
+			l.node.Logs.Printf("%s failed: %s", sequence.Name, err)
+			l.node.Logs.Printf("rebooting in %s", failureDelay)
+			time.Sleep(failureDelay)
+			stopBoot()
+			l.stopEtcd()
+
+			return ExitReboot
+		}
+	}
+
+	return code
+}
+
+// patient makes the phase that takes the API down wait for a watcher as well.
+func (l *life) patient(step phase, watched bool) phase {
+	if !watched || step.task != stopAllServices {
+		return step
+	}
+
+	stop := step.run
+	step.run = func(ctx context.Context) error {
+		_, attached := l.node.Events.Watchers()
+		l.awaitWatcher(attached)
+
+		return stop(ctx)
+	}
+
+	return step
+}
+
+// returnTime is how long a client may take to watch again.
+const returnTime = 3 * time.Second
+
+// awaitWatcher keeps the API up until a client watches the events again.
+// talosctl lets go of them when a reboot starts, and again when the services
+// stop, and comes back a second later each time, when a real machine is still
+// stopping; a machine that is up again by then would have nothing to tell it.
+func (l *life) awaitWatcher(attached int) {
+	deadline := time.Now().Add(returnTime)
+
+	for time.Now().Before(deadline) {
+		if _, ever := l.node.Events.Watchers(); ever > attached {
+			return
+		}
+
+		time.Sleep(waitStep)
+	}
+}
+
+func (l *life) runPhase(ctx context.Context, sequence node.Sequence, step phase) error {
+	l.publish(sequence.Actor, &machineapi.PhaseEvent{Phase: step.name, Action: machineapi.PhaseEvent_START})
+	l.publish(sequence.Actor, &machineapi.TaskEvent{Task: step.task, Action: machineapi.TaskEvent_START})
+	l.node.Logs.Printf("task %s (1/1): starting", step.task)
+
+	if step.run != nil {
+		if err := step.run(ctx); err != nil {
+			l.node.Logs.Printf("task %s (1/1): failed: %s", step.task, err)
+
+			return err
+		}
+	}
+
+	l.publish(sequence.Actor, &machineapi.TaskEvent{Task: step.task, Action: machineapi.TaskEvent_STOP})
+	l.publish(sequence.Actor, &machineapi.PhaseEvent{Phase: step.name, Action: machineapi.PhaseEvent_STOP})
+
+	return nil
+}
+
+// phases are the steps of a sequence and the exit code after them. Pods,
+// mounts and kexec have no counterpart here; their steps are left out.
+func (l *life) phases(stopBoot context.CancelFunc, sequence node.Sequence) ([]phase, int) {
+	stopServices := phase{"stopServices", "stopServicesEphemeral", func(context.Context) error { l.stopWorkloads(); return nil }}
+	stopEverything := phase{"stopEverything", stopAllServices, func(context.Context) error { l.stopAll(stopBoot); return nil }}
+	cleanup := phase{name: "cleanup", task: "stopAllPods"}
+	reboot, shutdown := phase{name: "reboot", task: "reboot"}, phase{name: "shutdown", task: "shutdown"}
+
+	switch sequence.Name {
+	case rebootSequence:
+		if sequence.Reboot.GetMode() == machineapi.RebootRequest_FORCE {
+			return []phase{{"reboot", "reboot", stopEverything.run}}, ExitReboot
+		}
+
+		return []phase{cleanup, stopServices, stopEverything, reboot}, ExitReboot
+	case resetSequence:
+		return l.resetPhases(sequence.Reset, []phase{stopServices, stopEverything}, reboot, shutdown)
+	default:
+		return []phase{cleanup, stopServices, stopEverything, shutdown}, ExitPoweredOff
+	}
+}
+
+func (l *life) resetPhases(in *machineapi.ResetRequest, stop []phase, reboot, shutdown phase) ([]phase, int) {
+	phases := []phase{{name: "cleanup", task: "stopAllPods"}}
+
+	if in.Graceful {
+		phases = []phase{{name: "cleanup", task: "removeAllPods"}}
+
+		if l.node.IsControlPlane() {
+			phases = append(phases, phase{"leave", "leaveEtcd", l.leaveEtcd})
+		}
+	}
+
+	phases = append(phases, phase{"preReset", "sendResetSignal", l.withdraw})
+	phases = append(phases, stop...)
+
+	if in.Mode != machineapi.ResetRequest_USER_DISKS {
+		phases = append(phases, phase{"reset", "resetSystemDisk", func(context.Context) error { return l.wipeSystem(in) }})
+	}
+
+	if in.Mode != machineapi.ResetRequest_SYSTEM_DISK && len(in.UserDisksToWipe) > 0 {
+		phases = append(phases, phase{"resetUserDisks", "resetUserDisks", func(context.Context) error { return l.wipeUserDisks(in) }})
+	}
+
+	if in.Reboot {
+		return append(phases, reboot), ExitReboot
+	}
+
+	return append(phases, shutdown), ExitPoweredOff
+}
+
+// leaveEtcd takes a member that has data out of its cluster; etcd itself
+// refuses to let the last one go.
+func (l *life) leaveEtcd(ctx context.Context) error {
+	member := l.node.Etcd.Load()
+	if member == nil || !member.Running() || !etcd.HasData(l.etcdData()) {
+		return nil
+	}
+
+	ctx, cancel := context.WithTimeout(ctx, leaveTimeout)
+	defer cancel()
+
+	return member.Leave(ctx, l.node.ControlPlanes())
+}
+
+const leaveTimeout = 5 * time.Minute
+
+// withdraw takes the node out of discovery.
+func (l *life) withdraw(context.Context) error {
+	if running := l.reconciler.discovery.Load(); running != nil {
+		running.Withdraw()
+	}
+
+	return nil
+}
+
+// stopWorkloads stops what needs the disk.
+func (l *life) stopWorkloads() {
+	for _, id := range []string{"kubelet", "etcd", "cri"} {
+		if !l.node.Services.Has(id) {
+			continue
+		}
+
+		l.node.Services.Set(id, services.Stopping, "Stopping %s", id)
+
+		if id == "etcd" {
+			l.stopEtcd()
+		}
+
+		l.node.Services.Set(id, services.Finished, "Service finished successfully")
+	}
+}
+
+func (l *life) stopEtcd() {
+	if member := l.node.Etcd.Load(); member != nil {
+		member.Stop()
+	}
+}
+
+// stopAll takes the API down. Clients wait for the news that this happens, so
+// that the events already published get the time to reach them.
+func (l *life) stopAll(stopBoot context.CancelFunc) {
+	time.Sleep(answerTime)
+	stopBoot()
+	l.stopEtcd()
+	time.Sleep(answerTime / 5)
+}
+
+func (l *life) wipeSystem(in *machineapi.ResetRequest) error {
+	disk := l.node.Disk()
+	if disk == nil {
+		return nil
+	}
+
+	var labels []string
+
+	for _, partition := range in.SystemPartitionsToWipe {
+		if partition.Wipe {
+			labels = append(labels, partition.Label)
+		}
+	}
+
+	if len(in.SystemPartitionsToWipe) == 0 {
+		l.node.Logs.Printf("wiping system disk %s", disk.Device)
+
+		return disk.WipeAll()
+	}
+
+	slices.Sort(labels)
+	l.node.Logs.Printf("wiping %s of %s", strings.Join(labels, ", "), disk.Device)
+
+	for _, label := range labels {
+		if err := disk.Wipe(label); err != nil {
+			return err
+		}
+	}
+
+	return nil
+}
+
+func (l *life) wipeUserDisks(in *machineapi.ResetRequest) error {
+	for _, device := range in.UserDisksToWipe {
+		l.node.Logs.Printf("wiping user disk %s", device)
+
+		if err := api.FindDisk(l.hw, device).WipeAll(); err != nil {
+			return err
+		}
+	}
+
+	return nil
+}

@@ -1,0 +1,391 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+
+	"github.com/cosi-project/runtime/pkg/resource"
+	"github.com/cosi-project/runtime/pkg/state"
+	"github.com/dustin/go-humanize"
+	"github.com/siderolabs/talos/pkg/machinery/nethelpers"
+	"github.com/siderolabs/talos/pkg/machinery/resources/block"
+	"github.com/siderolabs/talos/pkg/machinery/resources/cluster"
+	configres "github.com/siderolabs/talos/pkg/machinery/resources/config"
+	etcdres "github.com/siderolabs/talos/pkg/machinery/resources/etcd"
+	hardwareres "github.com/siderolabs/talos/pkg/machinery/resources/hardware"
+	"github.com/siderolabs/talos/pkg/machinery/resources/k8s"
+	networkres "github.com/siderolabs/talos/pkg/machinery/resources/network"
+	"github.com/siderolabs/talos/pkg/machinery/resources/runtime"
+	timeres "github.com/siderolabs/talos/pkg/machinery/resources/time"
+
+	"cluster-stack/lab/node/internal/cosi"
+	"cluster-stack/lab/node/internal/hardware"
+	"cluster-stack/lab/node/internal/network"
+)
+
+func newResources(ctx context.Context) (state.State, error) { return cosi.New(ctx) }
+
+func (n *Node) put(resources ...resource.Resource) error {
+	for _, item := range resources {
+		if err := cosi.Put(context.Background(), n.Resources, item); err != nil {
+			return fmt.Errorf("resource %s: %w", item.Metadata(), err)
+		}
+	}
+
+	return nil
+}
+
+func (n *Node) replace(namespace resource.Namespace, kind resource.Type, wanted []resource.Resource) error {
+	return cosi.Replace(context.Background(), n.Resources, namespace, kind, wanted)
+}
+
+func (n *Node) publishConfig() error {
+	n.mu.Lock()
+	active, persistent := n.active, n.persistent
+	n.mu.Unlock()
+
+	if active == nil {
+		return nil
+	}
+
+	machineType := configres.NewMachineType()
+	if active.Machine() != nil {
+		machineType.SetMachineType(active.Machine().Type())
+	}
+
+	if persistent != nil {
+		if err := n.put(configres.NewMachineConfigWithID(persistent, configres.PersistentID)); err != nil {
+			return err
+		}
+	}
+
+	return n.put(configres.NewMachineConfigWithID(active, configres.ActiveID), machineType)
+}
+
+// PublishHardware publishes what does not change while the machine runs.
+func (n *Node) PublishHardware() error {
+	system := hardwareres.NewSystemInformation(hardwareres.SystemInformationID)
+	*system.TypedSpec() = hardwareres.SystemInformationSpec{
+		Manufacturer: "QEMU", ProductName: "Standard PC (Q35 + ICH9, 2009)", Version: "pc-q35-9.2", UUID: n.Hardware.UUID,
+		WakeUpType: "Power Switch",
+	}
+
+	platform := runtime.NewPlatformMetadataSpec(runtime.NamespaceName, runtime.PlatformMetadataID)
+	platform.TypedSpec().Platform = n.Image.Platform
+
+	if n.Image.Platform == "nocloud" && n.Hardware.CloudInit != nil {
+		platform.TypedSpec().Hostname = n.Hardware.CloudInit.Hostname
+	}
+
+	version := runtime.NewVersion()
+	version.TypedSpec().Name, version.TypedSpec().Version = "Talos", n.Version.Tag()
+
+	security := runtime.NewSecurityStateSpec(runtime.NamespaceName)
+	security.TypedSpec().SecureBoot = n.Image.SecureBoot
+
+	synced := timeres.NewStatus()
+	synced.TypedSpec().Synced = true
+
+	resources := []resource.Resource{system, platform, version, security, synced}
+
+	for i, extension := range append(append([]string(nil), n.Image.Extensions...), "schematic") {
+		status := runtime.NewExtensionStatus(runtime.NamespaceName, fmt.Sprint(i))
+		status.TypedSpec().Image = fmt.Sprintf("%d.sqsh", i)
+		status.TypedSpec().Metadata.Name = extension[strings.LastIndex(extension, "/")+1:]
+		status.TypedSpec().Metadata.Version = n.Version.Tag()
+
+		// the factory adds the schematic's id to the system as an extension
+		if extension == "schematic" {
+			status.TypedSpec().Metadata.Version = n.Image.Schematic
+		}
+
+		resources = append(resources, status)
+	}
+
+	if err := n.put(resources...); err != nil {
+		return err
+	}
+
+	return n.PublishDisks()
+}
+
+// The layout of a system disk, as far as clients ask for it.
+const (
+	statePartitionBytes = 100 << 20
+	systemBytes         = 2202 << 20 // everything before EPHEMERAL
+)
+
+// PublishDisks publishes the disks and the volumes on the system disk.
+func (n *Node) PublishDisks() error {
+	var disks, volumes []resource.Resource
+
+	for _, disk := range n.Hardware.Disks {
+		resource := block.NewDisk(block.NamespaceName, disk.Name())
+		*resource.TypedSpec() = block.DiskSpec{
+			DevPath: disk.Device, Size: disk.SizeBytes, PrettySize: humanize.Bytes(disk.SizeBytes), IOSize: 512, SectorSize: 512,
+			Model: "QEMU HARDDISK", Transport: transport(disk), SubSystem: "/sys/class/block", Rotational: false,
+			BusPath: "/pci0000:00/0000:00:1e.0/virtio3/host2/target2:0:0/2:0:0:0",
+		}
+		disks = append(disks, resource)
+	}
+
+	if cdrom := n.Hardware.CDROM; cdrom != nil {
+		resource := block.NewDisk(block.NamespaceName, strings.TrimPrefix(cdrom.Device, "/dev/"))
+		*resource.TypedSpec() = block.DiskSpec{
+			DevPath: cdrom.Device, IOSize: 2048, SectorSize: 2048, Readonly: true, CDROM: true, Model: "QEMU DVD-ROM",
+			Transport: "ata", SubSystem: "/sys/class/block",
+		}
+		disks = append(disks, resource)
+	}
+
+	if err := n.replace(block.NamespaceName, block.DiskType, disks); err != nil {
+		return err
+	}
+
+	system := n.Disk()
+	if system == nil {
+		return nil
+	}
+
+	current := block.NewSystemDisk(block.NamespaceName, block.SystemDiskID)
+	current.TypedSpec().DiskID, current.TypedSpec().DevPath = system.Name(), system.Device
+
+	for _, volume := range []struct {
+		label string
+		index int
+		bytes uint64
+	}{
+		{"META", 4, 1 << 20},
+		{"STATE", 5, statePartitionBytes},
+		{"EPHEMERAL", 6, system.SizeBytes - min(system.SizeBytes, systemBytes)},
+	} {
+		status := block.NewVolumeStatus(block.NamespaceName, volume.label)
+		*status.TypedSpec() = block.VolumeStatusSpec{
+			Phase: block.VolumePhaseReady, Type: block.VolumeTypePartition, ParentLocation: system.Device,
+			Location: fmt.Sprintf("%s%d", system.Device, volume.index), PartitionIndex: volume.index,
+			Size: volume.bytes, PrettySize: humanize.Bytes(volume.bytes), Filesystem: block.FilesystemTypeXFS,
+		}
+
+		if volume.label == "META" {
+			status.TypedSpec().Filesystem = block.FilesystemTypeNone
+		}
+
+		volumes = append(volumes, status)
+	}
+
+	if err := n.replace(block.NamespaceName, block.VolumeStatusType, volumes); err != nil {
+		return err
+	}
+
+	return n.put(current)
+}
+
+func transport(disk hardware.Disk) string {
+	if disk.Transport == "virtio-scsi" || disk.Transport == "virtio" {
+		return "virtio"
+	}
+
+	return disk.Transport
+}
+
+func (n *Node) publishNetwork() error {
+	current := n.Network()
+
+	var links, statuses, routes []resource.Resource
+
+	for i, link := range current.Links {
+		index := uint32(i + 2) //nolint:gosec // a machine has few NICs
+		status := networkres.NewLinkStatus(networkres.NamespaceName, link.Name)
+		spec := status.TypedSpec()
+		spec.Index, spec.LinkIndex, spec.Type = index, index, nethelpers.LinkEther
+		spec.MTU, spec.QueueDisc, spec.Driver, spec.LinkState = 1500, "pfifo_fast", network.Driver, true
+		spec.OperationalState = nethelpers.OperStateUp
+
+		if mac, err := net.ParseMAC(link.MAC); err == nil {
+			spec.HardwareAddr, spec.PermanentAddr = nethelpers.HardwareAddr(mac), nethelpers.HardwareAddr(mac)
+		}
+
+		links = append(links, status)
+
+		for _, address := range link.Addresses {
+			assigned := networkres.NewAddressStatus(networkres.NamespaceName, networkres.AddressID(link.Name, address))
+			assigned.TypedSpec().Address, assigned.TypedSpec().Local = address, address.Addr()
+			assigned.TypedSpec().LinkIndex, assigned.TypedSpec().LinkName = index, link.Name
+			assigned.TypedSpec().Family = family(address.Addr())
+			assigned.TypedSpec().Scope = nethelpers.ScopeGlobal
+			statuses = append(statuses, assigned)
+		}
+
+		if link.Gateway.IsValid() && len(link.Addresses) > 0 {
+			route := networkres.NewRouteStatus(networkres.NamespaceName,
+				networkres.RouteID(nethelpers.TableMain, family(link.Gateway), netip.Prefix{}, link.Gateway, 1024, link.Name))
+			route.TypedSpec().Family, route.TypedSpec().Gateway = family(link.Gateway), link.Gateway
+			route.TypedSpec().OutLinkName, route.TypedSpec().OutLinkIndex = link.Name, index
+			route.TypedSpec().Table, route.TypedSpec().Priority = nethelpers.TableMain, 1024
+			route.TypedSpec().Type, route.TypedSpec().Scope = nethelpers.TypeUnicast, nethelpers.ScopeGlobal
+			routes = append(routes, route)
+		}
+	}
+
+	for kind, wanted := range map[resource.Type][]resource.Resource{
+		networkres.LinkStatusType: links, networkres.AddressStatusType: statuses, networkres.RouteStatusType: routes,
+	} {
+		if err := n.replace(networkres.NamespaceName, kind, wanted); err != nil {
+			return err
+		}
+	}
+
+	resolvers := networkres.NewResolverStatus(networkres.NamespaceName, networkres.ResolverID)
+	resolvers.TypedSpec().DNSServers = current.Nameservers
+
+	if err := n.put(resolvers); err != nil {
+		return err
+	}
+
+	return n.publishNodeAddresses(current.Addresses())
+}
+
+func family(address netip.Addr) nethelpers.Family {
+	if address.Is6() {
+		return nethelpers.FamilyInet6
+	}
+
+	return nethelpers.FamilyInet4
+}
+
+func (n *Node) publishNodeAddresses(addresses []netip.Prefix) error {
+	var wanted []resource.Resource
+
+	for _, id := range []string{networkres.NodeAddressCurrentID, networkres.NodeAddressAccumulativeID, networkres.NodeAddressRoutedID} {
+		for _, name := range []string{id, networkres.FilteredNodeAddressID(id, k8s.NodeAddressFilterNoK8s)} {
+			address := networkres.NewNodeAddress(networkres.NamespaceName, name)
+			address.TypedSpec().Addresses = addresses
+			wanted = append(wanted, address)
+		}
+	}
+
+	if len(addresses) > 0 {
+		first := networkres.NewNodeAddress(networkres.NamespaceName, networkres.NodeAddressDefaultID)
+		first.TypedSpec().Addresses = addresses[:1]
+		wanted = append(wanted, first)
+	}
+
+	if err := n.replace(networkres.NamespaceName, networkres.NodeAddressType, wanted); err != nil {
+		return err
+	}
+
+	return n.publishNetworkStatus()
+}
+
+func (n *Node) publishNetworkStatus() error {
+	ready := len(n.Network().Addresses()) > 0
+
+	status := networkres.NewStatus(networkres.NamespaceName, networkres.StatusID)
+	*status.TypedSpec() = networkres.StatusSpec{
+		AddressReady: ready, ConnectivityReady: ready, HostnameReady: n.Hostname() != "", EtcFilesReady: n.Hostname() != "",
+	}
+
+	defer n.reportStatus()
+
+	return n.put(status)
+}
+
+func (n *Node) publishHostname() error {
+	n.mu.Lock()
+	status := networkres.NewHostnameStatus(networkres.NamespaceName, networkres.HostnameID)
+	status.TypedSpec().Hostname, status.TypedSpec().Domainname = n.hostname, n.domain
+	configured := n.active != nil
+	n.mu.Unlock()
+
+	if err := n.put(status); err != nil {
+		return err
+	}
+
+	if configured {
+		nodename := k8s.NewNodename(k8s.NamespaceName, k8s.NodenameID)
+		nodename.TypedSpec().Nodename = n.Nodename()
+		nodename.TypedSpec().HostnameVersion = status.Metadata().Version().String()
+		// the lab's kubelet registers no node
+		nodename.TypedSpec().SkipNodeRegistration = true
+
+		if err := n.put(nodename); err != nil {
+			return err
+		}
+	}
+
+	return n.publishNetworkStatus()
+}
+
+// Nodename is the node's name in Kubernetes.
+func (n *Node) Nodename() string {
+	current := n.Config()
+	if current != nil && current.Machine() != nil && current.Machine().Kubelet().RegisterWithFQDN() {
+		return strings.ToLower(n.FQDN())
+	}
+
+	return strings.ToLower(n.Hostname())
+}
+
+func (n *Node) publishMembership() error {
+	n.mu.Lock()
+	affiliates, endpoints, nodeID, current := n.affiliates, n.endpoints, n.nodeID, n.active
+	n.mu.Unlock()
+
+	var seen, members []resource.Resource
+
+	var controlPlanes []netip.Addr
+
+	for _, spec := range affiliates {
+		affiliate := cluster.NewAffiliate(cluster.NamespaceName, spec.NodeID)
+		*affiliate.TypedSpec() = spec
+		seen = append(seen, affiliate)
+
+		if spec.Nodename == "" {
+			continue
+		}
+
+		member := cluster.NewMember(cluster.NamespaceName, spec.Nodename)
+		*member.TypedSpec() = cluster.MemberSpec{
+			NodeID: spec.NodeID, Addresses: spec.Addresses, Hostname: spec.Hostname, MachineType: spec.MachineType,
+			OperatingSystem: spec.OperatingSystem, ControlPlane: spec.ControlPlane,
+		}
+		members = append(members, member)
+
+		if spec.MachineType.IsControlPlane() {
+			controlPlanes = append(controlPlanes, spec.Addresses...)
+		}
+	}
+
+	if err := n.replace(cluster.NamespaceName, cluster.AffiliateType, seen); err != nil {
+		return err
+	}
+
+	if err := n.replace(cluster.NamespaceName, cluster.MemberType, members); err != nil {
+		return err
+	}
+
+	identity := cluster.NewIdentity(cluster.NamespaceName, cluster.LocalIdentity)
+	identity.TypedSpec().NodeID = nodeID
+
+	info := cluster.NewInfo()
+	info.TypedSpec().ClusterID, info.TypedSpec().ClusterName = current.Cluster().ID(), current.Cluster().Name()
+
+	discovered := k8s.NewEndpoint(k8s.ControlPlaneNamespaceName, k8s.ControlPlaneDiscoveredEndpointsID)
+	discovered.TypedSpec().Addresses = controlPlanes
+
+	static := k8s.NewEndpoint(k8s.ControlPlaneNamespaceName, k8s.ControlPlaneKubernetesEndpointsID)
+	static.TypedSpec().Addresses = endpoints
+
+	return n.put(identity, info, discovered, static)
+}
+
+// PublishEtcdMember publishes the id of this machine's etcd member.
+func (n *Node) PublishEtcdMember(id uint64) error {
+	member := etcdres.NewMember(etcdres.NamespaceName, etcdres.LocalMemberID)
+	member.TypedSpec().MemberID = etcdres.FormatMemberID(id)
+
+	return n.put(member)
+}

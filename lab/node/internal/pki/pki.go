@@ -1,0 +1,320 @@
+// Package pki issues the certificates of a node from the authorities in its
+// machine configuration: API server and client, trustd, etcd, and the admin
+// kubeconfig. It keeps nothing; key material stays in memory except what etcd
+// must read from files.
+package pki
+
+import (
+	"bytes"
+	"crypto/tls"
+	stdx509 "crypto/x509"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/siderolabs/crypto/x509"
+	"github.com/siderolabs/talos/pkg/machinery/config/config"
+	"github.com/siderolabs/talos/pkg/machinery/constants"
+	"github.com/siderolabs/talos/pkg/machinery/role"
+	"gopkg.in/yaml.v3"
+)
+
+// Subject is whom a server certificate is for.
+type Subject struct {
+	CommonName string
+	Addresses  []netip.Addr
+	DNSNames   []string
+}
+
+func (s Subject) options() []x509.Option {
+	addresses := make([]net.IP, 0, len(s.Addresses))
+	for _, address := range s.Addresses {
+		addresses = append(addresses, net.IP(address.AsSlice()))
+	}
+
+	return []x509.Option{x509.CommonName(s.CommonName), x509.IPAddresses(addresses), x509.DNSNames(s.DNSNames)}
+}
+
+// Identity is the TLS identity of an API server.
+type Identity struct {
+	Server      tls.Certificate
+	Client      *tls.Certificate // nil on workers: only control planes may speak for others
+	AcceptedCAs []byte           // PEM
+	VerifyPeers bool
+}
+
+func pair(keyPair *x509.PEMEncodedCertificateAndKey) (tls.Certificate, error) {
+	return tls.X509KeyPair(keyPair.Crt, keyPair.Key)
+}
+
+func issue(ca *x509.PEMEncodedCertificateAndKey, options ...x509.Option) (*x509.PEMEncodedCertificateAndKey, error) {
+	authority, err := x509.NewCertificateAuthorityFromCertificateAndKey(ca)
+	if err != nil {
+		return nil, fmt.Errorf("failed to parse CA certificate: %w", err)
+	}
+
+	keyPair, err := x509.NewKeyPair(authority, options...)
+	if err != nil {
+		return nil, err
+	}
+
+	return x509.NewCertificateAndKeyFromKeyPair(keyPair), nil
+}
+
+func lifetime() x509.Option {
+	return x509.NotAfter(time.Now().Add(x509.DefaultCertificateValidityDuration))
+}
+
+func serverOptions(subject Subject, usage stdx509.KeyUsage) []x509.Option {
+	return append(subject.options(), lifetime(), x509.KeyUsage(usage),
+		x509.ExtKeyUsage([]stdx509.ExtKeyUsage{stdx509.ExtKeyUsageServerAuth}))
+}
+
+// Maintenance makes the identity of a machine without a configuration: a
+// certificate of an authority made up at boot, and clients are not verified.
+func Maintenance(subject Subject) (*Identity, error) {
+	authority, err := x509.NewSelfSignedCertificateAuthority()
+	if err != nil {
+		return nil, err
+	}
+
+	subject.CommonName = constants.MaintenanceServiceCommonName
+	ca := x509.NewCertificateAndKeyFromCertificateAuthority(authority)
+
+	server, err := issue(ca, serverOptions(subject, stdx509.KeyUsageDigitalSignature)...)
+	if err != nil {
+		return nil, err
+	}
+
+	certificate, err := pair(server)
+	if err != nil {
+		return nil, err
+	}
+
+	return &Identity{Server: certificate, AcceptedCAs: ca.Crt}, nil
+}
+
+// AcceptedCAs are the authorities whose clients are accepted, in PEM.
+func AcceptedCAs(machine config.MachineConfig) []byte {
+	var accepted [][]byte
+
+	for _, ca := range machine.Security().AcceptedCAs() {
+		accepted = append(accepted, ca.Crt)
+	}
+
+	if ca := machine.Security().IssuingCA(); ca != nil {
+		accepted = append(accepted, ca.Crt)
+	}
+
+	return bytes.Join(accepted, []byte("\n"))
+}
+
+// ControlPlane makes a control plane's identity with the configuration's CA.
+func ControlPlane(machine config.MachineConfig, subject Subject) (*Identity, error) {
+	ca := machine.Security().IssuingCA()
+
+	server, err := issue(ca, serverOptions(subject, stdx509.KeyUsageDigitalSignature)...)
+	if err != nil {
+		return nil, fmt.Errorf("failed to generate API server cert: %w", err)
+	}
+
+	client, err := issue(ca, x509.CommonName(subject.CommonName), x509.Organization(string(role.Impersonator)), lifetime(),
+		x509.KeyUsage(stdx509.KeyUsageDigitalSignature), x509.ExtKeyUsage([]stdx509.ExtKeyUsage{stdx509.ExtKeyUsageClientAuth}))
+	if err != nil {
+		return nil, fmt.Errorf("failed to generate API client cert: %w", err)
+	}
+
+	serverPair, err := pair(server)
+	if err != nil {
+		return nil, err
+	}
+
+	clientPair, err := pair(client)
+	if err != nil {
+		return nil, err
+	}
+
+	return &Identity{Server: serverPair, Client: &clientPair, AcceptedCAs: AcceptedCAs(machine), VerifyPeers: true}, nil
+}
+
+// Trustd makes the server certificate of trustd.
+func Trustd(machine config.MachineConfig, subject Subject) (tls.Certificate, error) {
+	server, err := issue(machine.Security().IssuingCA(),
+		serverOptions(subject, stdx509.KeyUsageDigitalSignature|stdx509.KeyUsageKeyEncipherment)...)
+	if err != nil {
+		return tls.Certificate{}, fmt.Errorf("failed to generate trustd server cert: %w", err)
+	}
+
+	return pair(server)
+}
+
+// WorkerRequest makes the key of a worker's API server and the request to have
+// it signed by a control plane.
+func WorkerRequest(machine config.MachineConfig, subject Subject) (csr, key []byte, err error) {
+	template, err := lastCA(machine)
+	if err != nil {
+		return nil, nil, err
+	}
+
+	request, identity, err := x509.NewCSRAndIdentityFromCA(template, subject.options()...)
+	if err != nil {
+		return nil, nil, fmt.Errorf("failed to generate API server CSR: %w", err)
+	}
+
+	return request.X509CertificateRequestPEM, identity.Key, nil
+}
+
+func lastCA(machine config.MachineConfig) (*stdx509.Certificate, error) {
+	if ca := machine.Security().IssuingCA(); ca != nil {
+		return ca.GetCert()
+	}
+
+	accepted := machine.Security().AcceptedCAs()
+	if len(accepted) == 0 {
+		return nil, errors.New("no accepted CAs")
+	}
+
+	return accepted[len(accepted)-1].GetCert()
+}
+
+// Worker puts a worker's identity together from what trustd answered.
+func Worker(crt, key, acceptedCAs []byte) (*Identity, error) {
+	certificate, err := tls.X509KeyPair(crt, key)
+	if err != nil {
+		return nil, err
+	}
+
+	return &Identity{Server: certificate, AcceptedCAs: acceptedCAs, VerifyPeers: true}, nil
+}
+
+// ServerConfig is the TLS configuration of the API server.
+func (i *Identity) ServerConfig() *tls.Config {
+	config := &tls.Config{
+		Certificates: []tls.Certificate{i.Server},
+		MinVersion:   tls.VersionTLS12,
+		NextProtos:   []string{"h2"},
+	}
+
+	if i.VerifyPeers {
+		config.ClientCAs = stdx509.NewCertPool()
+		config.ClientCAs.AppendCertsFromPEM(i.AcceptedCAs)
+		config.ClientAuth = tls.RequireAndVerifyClientCert
+		config.VerifyPeerCertificate = onlyClientAuth
+	}
+
+	return config
+}
+
+// ClientConfig is the TLS configuration for calls to other nodes, or nil.
+func (i *Identity) ClientConfig() *tls.Config {
+	if i.Client == nil {
+		return nil
+	}
+
+	roots := stdx509.NewCertPool()
+	roots.AppendCertsFromPEM(i.AcceptedCAs)
+
+	return &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{*i.Client}, MinVersion: tls.VersionTLS12}
+}
+
+func onlyClientAuth(_ [][]byte, chains [][]*stdx509.Certificate) error {
+	if len(chains) == 0 {
+		return errors.New("no verified chains")
+	}
+
+	for _, certificate := range chains[0] {
+		if certificate.IsCA {
+			continue
+		}
+
+		if !slices.Equal(certificate.ExtKeyUsage, []stdx509.ExtKeyUsage{stdx509.ExtKeyUsageClientAuth}) {
+			return fmt.Errorf("certificate %q is missing the client auth extended key usage", certificate.Subject)
+		}
+	}
+
+	return nil
+}
+
+// Etcd are the certificates of an etcd member.
+type Etcd struct {
+	CA     []byte
+	Server *x509.PEMEncodedCertificateAndKey
+	Peer   *x509.PEMEncodedCertificateAndKey
+	Admin  *x509.PEMEncodedCertificateAndKey
+}
+
+// NewEtcd issues a member's certificates.
+func NewEtcd(ca *x509.PEMEncodedCertificateAndKey, subject Subject) (*Etcd, error) {
+	both := x509.ExtKeyUsage([]stdx509.ExtKeyUsage{stdx509.ExtKeyUsageServerAuth, stdx509.ExtKeyUsageClientAuth})
+	usage := x509.KeyUsage(stdx509.KeyUsageDigitalSignature | stdx509.KeyUsageKeyEncipherment)
+
+	server, err := issue(ca, append(subject.options(), lifetime(), usage, both)...)
+	if err != nil {
+		return nil, fmt.Errorf("failed to generate etcd server cert: %w", err)
+	}
+
+	peer, err := issue(ca, append(subject.options(), lifetime(), usage, both)...)
+	if err != nil {
+		return nil, fmt.Errorf("failed to generate etcd peer cert: %w", err)
+	}
+
+	admin, err := issue(ca, x509.CommonName("talos"), lifetime(), usage,
+		x509.ExtKeyUsage([]stdx509.ExtKeyUsage{stdx509.ExtKeyUsageClientAuth}))
+	if err != nil {
+		return nil, fmt.Errorf("failed to generate etcd admin cert: %w", err)
+	}
+
+	return &Etcd{CA: ca.Crt, Server: server, Peer: peer, Admin: admin}, nil
+}
+
+const allowedTimeSkew = 10 * time.Second
+
+// Kubeconfig makes the admin kubeconfig of a cluster.
+func Kubeconfig(cluster config.ClusterConfig) ([]byte, error) {
+	admin := cluster.AdminKubeconfig()
+
+	certificate, err := issue(cluster.IssuingCA(),
+		x509.CommonName(admin.CommonName()), x509.Organization(admin.CertOrganization()),
+		x509.NotBefore(time.Now().Add(-allowedTimeSkew)), x509.NotAfter(time.Now().Add(admin.CertLifetime())),
+		x509.KeyUsage(stdx509.KeyUsageDigitalSignature|stdx509.KeyUsageKeyEncipherment),
+		x509.ExtKeyUsage([]stdx509.ExtKeyUsage{stdx509.ExtKeyUsageClientAuth}))
+	if err != nil {
+		return nil, fmt.Errorf("error generating Kubernetes client certificate: %w", err)
+	}
+
+	var authorities []byte
+	for _, ca := range cluster.AcceptedCAs() {
+		authorities = append(authorities, ca.Crt...)
+	}
+
+	authorities = append(authorities, cluster.IssuingCA().Crt...)
+
+	name, user := cluster.Name(), "admin@"+cluster.Name()
+
+	type object = map[string]any
+
+	return yaml.Marshal(object{
+		"apiVersion": "v1",
+		"kind":       "Config",
+		"clusters": []object{{
+			"name":    name,
+			"cluster": object{"server": cluster.Endpoint().String(), "certificate-authority-data": base64.StdEncoding.EncodeToString(authorities)},
+		}},
+		"users": []object{{
+			"name": user,
+			"user": object{
+				"client-certificate-data": base64.StdEncoding.EncodeToString(certificate.Crt),
+				"client-key-data":         base64.StdEncoding.EncodeToString(certificate.Key),
+			},
+		}},
+		"contexts": []object{{
+			"name":    user,
+			"context": object{"cluster": name, "namespace": "default", "user": user},
+		}},
+		"current-context": user,
+	})
+}

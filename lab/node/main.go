@@ -1,0 +1,103 @@
+// talos-node is one Talos Linux machine of the lab, and the discovery service
+// that the machines meet at.
+//
+//	talos-node machine <dir>
+//	talos-node discovery --listen ADDR:PORT --cert FILE --key FILE
+//
+// What is real. The machine configuration is decoded, validated and compared
+// by Talos' own library (machinery v1.13), for the version of the booted image:
+// documents and keys that this version does not know are refused. The API is
+// Talos' own gRPC API behind mutual TLS with the keys of that configuration,
+// roles read from the client's certificate, calls sent on to other nodes by
+// apid. Workers get their certificate from trustd on a control plane. Resources
+// are a COSI state with Talos' types and access rules. Control planes run the
+// real etcd server, which is bootstrapped, joined as a learner, promoted and
+// left as Talos does it. Nodes find each other through the real discovery
+// protocol. The guest agent speaks QEMU's protocol. Everything that a machine
+// keeps lies below its disks' folders and survives kill -9.
+//
+// What is simulated. The hardware is <dir>/machine.json, a disk is a folder, an
+// installation writes the name of the image that the factory was asked for.
+// There is no kernel, no file system, no container: containerd, cri, udevd and
+// the kubelet are names in the list of services, memory and load are made up,
+// routes and DNS are only reported. No Kubernetes runs: the kubelet registers
+// no node, and Talos' readiness check of the node is skipped as for a kubelet
+// that is told not to register. Whatever else is not simulated answers
+// Unimplemented and says so.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+
+	"go.uber.org/zap"
+
+	"cluster-stack/lab/node/internal/discovery"
+	"cluster-stack/lab/node/internal/machine"
+)
+
+const usage = `usage:
+  talos-node machine <dir>
+  talos-node discovery --listen ADDR:PORT --cert FILE --key FILE
+`
+
+const exitUsage = 2
+
+// What keeps a node small: many of them share one host.
+const (
+	memoryLimit = 30 << 20
+	gcPercent   = 40
+)
+
+func main() {
+	debug.SetMemoryLimit(memoryLimit)
+	debug.SetGCPercent(gcPercent)
+
+	if len(os.Args) < 2 {
+		fmt.Fprint(os.Stderr, usage)
+		os.Exit(exitUsage)
+	}
+
+	switch command, arguments := os.Args[1], os.Args[2:]; {
+	case command == "machine" && len(arguments) == 1:
+		os.Exit(machine.Run(arguments[0], os.Stdout))
+	case command == "discovery":
+		if err := serveDiscovery(arguments); err != nil {
+			fmt.Fprintln(os.Stderr, "discovery service:", err)
+			os.Exit(1)
+		}
+	default:
+		fmt.Fprint(os.Stderr, usage)
+		os.Exit(exitUsage)
+	}
+}
+
+func serveDiscovery(arguments []string) error {
+	flags := flag.NewFlagSet("discovery", flag.ExitOnError)
+	listen := flags.String("listen", "", "address and port to listen on")
+	certificate := flags.String("cert", "", "file with the server certificate")
+	key := flags.String("key", "", "file with the server's private key")
+
+	if err := flags.Parse(arguments); err != nil {
+		return err
+	}
+
+	if *listen == "" || *certificate == "" || *key == "" {
+		return fmt.Errorf("--listen, --cert and --key are required")
+	}
+
+	logger, err := zap.NewProduction()
+	if err != nil {
+		return err
+	}
+
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+
+	return discovery.Serve(ctx, *listen, *certificate, *key, logger)
+}

@@ -1,0 +1,263 @@
+"""The calls about the cluster and its hosts: version, resources, next id, pools, tasks, permissions, HA."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import Any
+
+from lab.datacentre import Node
+from lab.proxmox.calls_guests import guest_status
+from lab.proxmox.cluster import Cluster, Request
+from lab.proxmox.errors import ApiError, failure, parameter_error
+from lab.proxmox.registry import call
+from lab.proxmox.tasks import Task
+
+MIB = 1 << 20
+GIB = 1 << 30
+STARTED = time.time()
+
+
+@call("GET /version")
+async def version(cluster: Cluster, _: Request) -> Any:
+    return dict(cluster.datacentre.proxmox.version)
+
+
+@call("GET /access/permissions")
+async def permissions(cluster: Cluster, request: Request) -> Any:
+    """Everyone may see their own; a token's user may see the token's."""
+    subject = request.parameters.get("userid", request.user)
+    if subject.partition("!")[0] != request.user.partition("!")[0]:
+        cluster.access.check(request.user, "/access", ["Sys.Audit"])
+    if path := request.parameters.get("path"):
+        return {path: dict.fromkeys(sorted(cluster.access.privileges(subject, path)), 1)}
+    return cluster.access.report(subject)
+
+
+@call("GET /cluster/status")
+async def cluster_status(cluster: Cluster, _: Request) -> Any:
+    nodes = cluster.datacentre.proxmox.nodes
+    rows: list[dict[str, Any]] = [
+        {
+            "id": f"node/{node.name}",
+            "type": "node",
+            "name": node.name,
+            "nodeid": number,
+            "online": 1,
+            "local": int(number == 1),
+            "level": "",
+            "ip": str(cluster.datacentre.names[cluster.datacentre.proxmox.name]),
+        }
+        for number, node in enumerate(nodes, start=1)
+    ]
+    if len(nodes) > 1:
+        name = cluster.datacentre.proxmox.cluster
+        rows.append(
+            {"id": "cluster", "type": "cluster", "name": name, "nodes": len(nodes), "quorate": 1, "version": len(nodes)}
+        )
+    return rows
+
+
+@call("GET /cluster/resources")
+async def resources(cluster: Cluster, request: Request) -> Any:
+    """Everything that the caller may see."""
+    kind, user = request.parameters.get("type"), request.user
+    rows: list[dict[str, Any]] = []
+    if kind in (None, "vm"):
+        for guest in cluster.guests:
+            if cluster.access.allowed(user, f"/vms/{guest.vmid}", ["VM.Audit"]):
+                row = guest_status(cluster, guest)
+                row["maxcpu"] = row.pop("cpus")
+                row.pop("pid", None)
+                row |= {"id": f"qemu/{guest.vmid}", "type": "qemu", "node": guest.node}
+                row["template"] = guest.config.get("template", 0)
+                if guest.pool:
+                    row["pool"] = guest.pool
+                rows.append(row)
+    if kind in (None, "node"):
+        rows += [{**_node_row(cluster, node), "id": f"node/{node.name}"} for node in cluster.datacentre.proxmox.nodes]
+    if kind in (None, "storage"):
+        for node in cluster.datacentre.proxmox.nodes:
+            for storage in cluster.storages:
+                path, needed = f"/storage/{storage.id}", ["Datastore.AllocateSpace", "Datastore.Audit"]
+                if cluster.access.allowed(user, path, needed, any_of=True):
+                    rows.append(
+                        {
+                            "id": f"storage/{node.name}/{storage.id}",
+                            "type": "storage",
+                            "storage": storage.id,
+                            "node": node.name,
+                            "status": "available",
+                            "plugintype": storage.type,
+                            "content": ",".join(storage.content),
+                            "shared": int(storage.shared),
+                            "maxdisk": storage.size_gib * GIB,
+                            "disk": cluster.storages.used(storage.id),
+                        }
+                    )
+    return rows
+
+
+@call("GET /cluster/nextid")
+async def next_id(cluster: Cluster, request: Request) -> Any:
+    taken = {guest.vmid for guest in cluster.guests}
+    if wanted := request.parameters.get("vmid"):
+        if int(wanted) in taken:
+            raise parameter_error({"vmid": f"VM {wanted} already exists"})
+        return wanted
+    return str(next(number for number in range(100, 1_000_000) if number not in taken))
+
+
+@call("GET /cluster/ha/resources")
+async def ha_resources(_: Cluster, __: Request) -> Any:
+    return []  # no HA is configured on this site
+
+
+@call("GET /nodes")
+async def nodes(cluster: Cluster, _: Request) -> Any:
+    return [{**_node_row(cluster, node), "id": f"node/{node.name}"} for node in cluster.datacentre.proxmox.nodes]
+
+
+@call("GET /nodes/{node}/status")
+async def node_status(cluster: Cluster, request: Request) -> Any:
+    node = cluster.node(request.node)
+    row = _node_row(cluster, node)
+    memory = {"total": row["maxmem"], "used": row["mem"], "free": row["maxmem"] - row["mem"]}
+    disk = cluster.storages.get("local") if any(s.id == "local" for s in cluster.storages) else None
+    total = disk.size_gib * GIB if disk else 0
+    used = cluster.storages.used(disk.id) if disk else 0
+    return {
+        "pveversion": f"pve-manager/{cluster.datacentre.proxmox.version['version']}",
+        "kversion": f"Linux {node.kernel}",
+        "uptime": row["uptime"],
+        "loadavg": ["0.10", "0.12", "0.09"],
+        "cpu": row["cpu"],
+        "wait": 0,
+        "idle": 0,
+        "memory": memory,
+        "swap": {"total": 0, "used": 0, "free": 0},
+        "rootfs": {"total": total, "used": used, "free": total - used, "avail": total - used},
+        "cpuinfo": {
+            "model": node.cpu_model,
+            "cpus": node.cpus,
+            "cores": node.cpus // 2,
+            "sockets": 1,
+            "hvm": "1",
+            "mhz": "2600.000",
+            "user_hz": 100,
+            "flags": "aes avx avx2 sse4_2 popcnt vmx",
+        },
+        "current-kernel": {"sysname": "Linux", "release": node.kernel, "version": "#1 SMP PVE", "machine": "x86_64"},
+        "boot-info": {"mode": "efi", "secureboot": 0},
+    }
+
+
+@call("GET /nodes/{node}/version")
+async def node_version(cluster: Cluster, _: Request) -> Any:
+    return dict(cluster.datacentre.proxmox.version)
+
+
+@call("GET /nodes/{node}/network")
+async def networks(cluster: Cluster, request: Request) -> Any:
+    """The host's bridges, to those who may use them or see the host."""
+    if request.parameters.get("type") not in (None, "bridge", "any_bridge", "any_local_bridge", "include_sdn"):
+        return []
+    audit = cluster.access.allowed(request.user, f"/nodes/{request.node}", ["Sys.Audit"])
+    rows = []
+    for bridge in cluster.datacentre.proxmox.bridges:
+        path = f"/sdn/zones/localnetwork/{bridge.name}"
+        if audit or cluster.access.allowed(request.user, path, ["SDN.Audit", "SDN.Use"], any_of=True):
+            rows.append(
+                {
+                    "iface": bridge.name,
+                    "type": "bridge",
+                    "active": 1,
+                    "autostart": 1,
+                    "method": "static",
+                    "address": str(bridge.address.ip),
+                    "netmask": str(bridge.address.network.prefixlen),
+                    "cidr": str(bridge.address),
+                    "bridge_ports": "enp87s0",
+                    "families": ["inet"],
+                    "priority": 1,
+                }
+            )
+    return rows
+
+
+@call("GET /pools")
+async def pools(cluster: Cluster, request: Request) -> Any:
+    wanted = request.parameters.get("poolid")
+    known = cluster.datacentre.proxmox.pools
+    if wanted is not None:
+        cluster.access.check(request.user, f"/pool/{wanted}", ["Pool.Audit"])
+        if wanted not in known:
+            raise failure(f"pool '{wanted}' does not exist")
+        members = [
+            {**guest_status(cluster, guest), "id": f"qemu/{guest.vmid}", "type": "qemu", "node": guest.node}
+            for guest in cluster.members_of(wanted)
+        ]
+        return [{"poolid": wanted, "members": members}]
+    return [{"poolid": pool} for pool in known if cluster.access.allowed(request.user, f"/pool/{pool}", ["Pool.Audit"])]
+
+
+@call("GET /nodes/{node}/tasks")
+async def tasks(cluster: Cluster, request: Request) -> Any:
+    """The caller's own tasks; all of them to those who may look at the host."""
+    everything = cluster.access.allowed(request.user, f"/nodes/{request.node}", ["Sys.Audit"])
+    wanted = request.parameters
+    found = [
+        task.summary()
+        for task in cluster.tasks.on_node(request.node)
+        if (everything or _owns(request.user, task))
+        and wanted.get("vmid") in (None, task.id)
+        and wanted.get("typefilter") in (None, task.type)
+        and (wanted.get("errors") != "1" or task.exitstatus not in (None, "OK"))
+    ]
+    first, count = int(wanted.get("start", 0)), int(wanted.get("limit", 50))
+    return found[first : first + count]
+
+
+@call("GET /nodes/{node}/tasks/{upid}/status")
+async def task_status(cluster: Cluster, request: Request) -> Any:
+    return _visible_task(cluster, request).status()
+
+
+@call("GET /nodes/{node}/tasks/{upid}/log")
+async def task_log(cluster: Cluster, request: Request) -> Any:
+    lines = _visible_task(cluster, request).lines or ["no content"]
+    first, count = int(request.parameters.get("start", 0)), int(request.parameters.get("limit", 50))
+    return [{"n": number, "t": line} for number, line in enumerate(lines, start=1)][first : first + count]
+
+
+def _visible_task(cluster: Cluster, request: Request) -> Task:
+    upid = request.parameters["upid"]
+    if not re.fullmatch(r"UPID:[^:]+:[0-9A-F]{8,9}:[0-9A-F]{8,9}:[0-9A-F]{8}:[^:]+:[^:]*:[^:]+:", upid):
+        raise ApiError(500, f"unable to parse worker upid '{upid}'")
+    task = cluster.tasks.get(request.node, upid)
+    if not _owns(request.user, task):
+        cluster.access.check(request.user, f"/nodes/{request.node}", ["Sys.Audit"])
+    return task
+
+
+def _owns(user: str, task: Task) -> bool:
+    """A token owns its tasks; a user owns theirs and their tokens'."""
+    return task.user == user or task.user.partition("!")[0] == user
+
+
+def _node_row(cluster: Cluster, node: Node) -> dict[str, Any]:
+    guests = [guest for guest in cluster.guests if guest.node == node.name and cluster.machines.is_running(guest)]
+    return {
+        "node": node.name,
+        "type": "node",
+        "status": "online",
+        "level": "",
+        "maxcpu": node.cpus,
+        "cpu": 0.02,
+        "maxmem": node.memory_mib * MIB,
+        "mem": sum(int(guest_status(cluster, guest)["mem"]) for guest in guests),
+        "maxdisk": 100 * GIB,
+        "disk": 10 * GIB,
+        "uptime": int(time.time() - STARTED),
+        "ssl_fingerprint": "",
+    }

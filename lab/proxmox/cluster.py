@@ -1,0 +1,136 @@
+"""One Proxmox cluster: its parts, put together. Every call handler works on this and on nothing else."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from lab.control import Faults
+from lab.datacentre import Datacentre, Delays, Node
+from lab.dhcp import Leases
+from lab.directory import LabDirectory
+from lab.hypervisor import Hypervisor
+from lab.proxmox.access import Access
+from lab.proxmox.description import Description
+from lab.proxmox.drives import Drives
+from lab.proxmox.errors import ApiError, failure
+from lab.proxmox.guest_config import GuestConfiguration
+from lab.proxmox.guests import Guests
+from lab.proxmox.machines import Machines
+from lab.proxmox.storage import Storages
+from lab.proxmox.tasks import Tasks
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Request:
+    """One verified call: who, and with what."""
+
+    user: str
+    parameters: dict[str, str]
+
+    @property
+    def node(self) -> str:
+        return self.parameters["node"]
+
+    @property
+    def vmid(self) -> int:
+        return int(self.parameters["vmid"])
+
+    def flag(self, name: str) -> bool:
+        return self.parameters.get(name) == "1"
+
+
+@dataclass(frozen=True)
+class Cluster:
+    datacentre: Datacentre
+    description: Description
+    access: Access
+    storages: Storages
+    guests: Guests
+    tasks: Tasks
+    machines: Machines
+    configuration: GuestConfiguration
+
+    def node(self, name: str) -> Node:
+        for node in self.datacentre.proxmox.nodes:
+            if node.name == name:
+                return node
+        raise failure(
+            f"hostname lookup '{name}' failed - failed to get address info for: {name}: Name or service not known"
+        )
+
+    def members_of(self, pool: str) -> list[Any]:
+        return [guest for guest in self.guests if guest.pool == pool]
+
+    async def power_on_what_ran(self) -> None:
+        """After a power cut of the whole site, what had power gets it back."""
+        for guest in self.guests:
+            if guest.powered and not guest.foreign:
+                try:
+                    await self.machines.start(guest)
+                except ApiError as error:
+                    log.error("VM %s ran before and does not start again: %s", guest.vmid, error.message)
+                    self.machines.power_lost(guest)
+
+
+def build(
+    directory: LabDirectory,
+    datacentre: Datacentre,
+    description: Description,
+    hypervisor: Hypervisor,
+    faults: Callable[[], Faults],
+) -> Cluster:
+    site = datacentre.proxmox
+    found = description.find("POST", f"/nodes/{site.nodes[0].name}/qemu")
+    assert found is not None, "the API description has no call that creates a VM"
+    properties = found[0].parameters["properties"]
+
+    def delays() -> Delays:
+        now, usual = faults(), datacentre.delays
+        return Delays(
+            boot=usual.boot if now.boot_seconds is None else now.boot_seconds,
+            install=usual.install if now.install_seconds is None else now.install_seconds,
+            service=usual.service if now.service_seconds is None else now.service_seconds,
+            task=usual.task if now.task_seconds is None else now.task_seconds,
+        )
+
+    access = Access(site, directory.token_secret(), lambda: faults().revoked_privileges)
+    storages = Storages(directory, site, lambda: faults().missing_volumes)
+    guests = Guests(directory.proxmox / "guests", site, lambda: faults().occupied_vmids)
+    drives = Drives(properties, storages, access)
+    machines = Machines(
+        datacentre=datacentre,
+        guests=guests,
+        drives=drives,
+        leases=Leases(directory.leases),
+        hypervisor=hypervisor,
+        properties=properties,
+        delays=delays,
+        dhcp_answers=lambda mac: not faults().dhcp_silent and mac not in faults().dhcp_silent_for,
+    )
+
+    def pool_of(vmid: int) -> str | None:
+        guest = guests.find(vmid)
+        return guest.pool if guest else None
+
+    def power_lost(vmid: int) -> None:
+        guest = guests.find(vmid)
+        if guest is not None:
+            machines.power_lost(guest)
+
+    access.pool_of = pool_of
+    hypervisor.on_power_lost = power_lost
+    return Cluster(
+        datacentre=datacentre,
+        description=description,
+        access=access,
+        storages=storages,
+        guests=guests,
+        tasks=Tasks(directory.proxmox / "tasks", lambda: delays().task),
+        machines=machines,
+        configuration=GuestConfiguration(properties, guests, drives, access, lambda pool: pool in site.pools),
+    )

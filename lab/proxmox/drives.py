@@ -1,0 +1,173 @@
+"""Drives of a VM: what a client asks for (`local:32`, an ISO, an import) and what then stands in the configuration.
+
+Owns drive parameters end to end: who may use which storage, which volumes are made, how the result is printed.
+Volumes themselves are lab.proxmox.storage's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from lab.proxmox import formats, schema
+from lab.proxmox.access import Access
+from lab.proxmox.description import Schema
+from lab.proxmox.errors import failure, parameter_error
+from lab.proxmox.property_strings import render
+from lab.proxmox.storage import GIB, Storages
+from lab.proxmox.tasks import Task
+
+DRIVE = re.compile(r"(scsi|virtio|sata|ide)\d+|efidisk0|tpmstate0")
+NEW_DISK = re.compile(r"(?:([^/:\s]+):)(\d+(?:\.\d+)?)")
+DEFAULT_FORMAT = "qcow2"  # of file-based storages
+CLOUDINIT_SIZE = EFI_SIZE_4M = TPM_SIZE = 4 << 20
+EFI_SIZES = {"2m": 128 << 10, "4m": 528 << 10}
+
+Drive = dict[str, str]
+
+
+def is_drive(option: str) -> bool:
+    return DRIVE.fullmatch(option) is not None
+
+
+def is_cdrom(drive: Drive) -> bool:
+    return drive.get("media") == "cdrom"
+
+
+def is_cloudinit(drive: Drive) -> bool:
+    return drive["file"].endswith(":cloudinit") or re.search(r"-cloudinit(\.|$)", drive["file"]) is not None
+
+
+@dataclass(frozen=True)
+class Drives:
+    """Drive handling of one cluster."""
+
+    properties: Mapping[str, Schema]  # of the call that creates a VM
+    storages: Storages
+    access: Access
+
+    def parse(self, option: str, text: str) -> Drive:
+        return schema.parse_checked(self._format(option), text, option)
+
+    def render(self, option: str, drive: Drive) -> str:
+        return render(self._format(option), drive)
+
+    def check_parameters(self, parameters: Mapping[str, str]) -> None:
+        """What Proxmox refuses before it makes anything: contradictory drive parameters."""
+        for option, drive in self._drives(parameters):
+            if "import-from" in drive and not NEW_DISK.fullmatch(drive["file"]):
+                raise parameter_error(
+                    {option: "'import-from' requires special syntax - use <storage ID>:0,import-from=<source>"}
+                )
+            if NEW_DISK.fullmatch(drive["file"]) or is_cloudinit(drive) or drive["file"] in ("none", "cdrom"):
+                continue
+            if drive["file"].startswith("/"):
+                continue
+            if self.storages.parse(drive["file"]).content == "iso" and not is_cdrom(drive):
+                raise parameter_error({option: "explicit 'media=cdrom' is required for iso images"})
+
+    def check_storage_access(self, user: str, vmid: int, parameters: Mapping[str, str]) -> None:
+        """Whether the user may use every storage and volume that the drives name."""
+        for option, drive in self._drives(parameters):
+            source = drive["file"]
+            if source == "none" or is_cloudinit(drive):
+                pass
+            elif is_cdrom(drive) and source == "cdrom":
+                self.access.check(user, "/", ["Sys.Console"])
+            elif not is_cdrom(drive) and (new := NEW_DISK.fullmatch(source)):
+                self.access.check(user, f"/storage/{new[1]}", ["Datastore.AllocateSpace"])
+                if "images" not in self.storages.get(new[1]).content:
+                    raise parameter_error({"storage": f"storage '{new[1]}' does not support vm images"})
+            elif source.startswith("/"):
+                raise failure("Only root can pass arbitrary filesystem paths.")
+            else:
+                self.storages.check_access(self.access, user, vmid, source)
+                if self.storages.parse(source).content not in ("images", "iso"):
+                    raise parameter_error({option: "content type needs to be 'images' or 'iso'"})
+            if imported := drive.get("import-from"):
+                self._check_import(user, vmid, option, imported)
+
+    def create(
+        self, vmid: int, parameters: Mapping[str, str], existing: Mapping[str, object], task: Task | None
+    ) -> dict[str, str]:
+        """Make the volumes that new drives need; returns the drives as the configuration has them. All or nothing."""
+        made: list[str] = []
+        result: dict[str, str] = {}
+        try:
+            for option, drive in sorted(self._drives(parameters)):
+                before = drive["file"]
+                self._provide(vmid, option, drive, {**existing, **result})
+                if drive["file"] != before:
+                    made.append(drive["file"])
+                result[option] = self.render(option, drive)
+                if task and drive["file"] != before:
+                    task.log(f"{option}: successfully created disk '{result[option]}'")
+        except Exception:
+            for volume in made:
+                self.storages.free(volume)
+            raise
+        return result
+
+    def _provide(self, vmid: int, option: str, drive: Drive, existing: Mapping[str, object]) -> None:
+        """Point a drive at its volume, making that volume where the drive asks for a new one."""
+        source = drive["file"]
+        if source in ("none", "cdrom"):
+            drive.pop("size", None)
+        elif source.endswith(":cloudinit"):
+            for other, value in existing.items():
+                if is_drive(other) and other != option and is_cloudinit(self.parse(other, str(value))):
+                    raise failure(f"{option} - cloud-init drive is already attached at '{other}'")
+            file_format = drive.pop("format", DEFAULT_FORMAT)
+            volume = self.storages.allocate_disk(
+                source.partition(":")[0], vmid, file_format, CLOUDINIT_SIZE, name=f"vm-{vmid}-cloudinit"
+            )
+            drive |= {"file": volume.name.id, "media": "cdrom"}
+        elif new := NEW_DISK.fullmatch(source):
+            self._allocate(vmid, option, drive, new[1], float(new[2]))
+        elif source.startswith("/"):
+            raise failure("Only root can pass arbitrary filesystem paths.")
+        else:
+            volume = self.storages.require(source)
+            wanted = drive.get("format")
+            if wanted and volume.name.content == "images" and wanted != volume.name.format:
+                raise failure(
+                    f"drive '{option}' - volume '{source}' - 'format={wanted}' option different from storage format "
+                    f"'{volume.name.format}'"
+                )
+            drive.pop("format", None)
+            drive["size"] = formats.format_size(volume.size)
+
+    def _allocate(self, vmid: int, option: str, drive: Drive, storage: str, gigabytes: float) -> None:
+        size, image = int(gigabytes * GIB), None
+        if imported := drive.pop("import-from", None):
+            source = self.storages.require(imported)
+            size, image = source.size, source.image
+        if option == "efidisk0":
+            size = EFI_SIZES[drive.get("efitype", "2m")]
+        elif option == "tpmstate0":
+            size = TPM_SIZE
+        file_format = drive.pop("format", "raw" if option == "tpmstate0" else DEFAULT_FORMAT)
+        volume = self.storages.allocate_disk(storage, vmid, file_format, size, image=image)
+        drive |= {"file": volume.name.id, "size": formats.format_size(size)}
+
+    def _check_import(self, user: str, vmid: int, option: str, imported: str) -> None:
+        if imported.startswith("/"):
+            raise failure("Only root can pass arbitrary filesystem paths.")
+        source = self.storages.parse(imported)
+        if source.content not in ("images", "import"):
+            raise parameter_error(
+                {option: f"{imported} has wrong type '{source.content}' - needs to be 'images' or 'import'"}
+            )
+        if source.owner is not None:
+            self.access.check(user, f"/vms/{source.owner}", ["VM.Clone"])
+        else:
+            self.storages.check_access(self.access, user, vmid, imported)
+
+    def _drives(self, parameters: Mapping[str, str]) -> list[tuple[str, Drive]]:
+        return [(option, self.parse(option, text)) for option, text in parameters.items() if is_drive(option)]
+
+    def _format(self, option: str) -> Mapping[str, Schema]:
+        name = option if option in self.properties else re.sub(r"\d+$", "[n]", option)
+        found: Mapping[str, Schema] = self.properties[name]["format"]
+        return found
