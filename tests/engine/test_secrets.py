@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,8 @@ def talk(site: Site):
     site.run(".venv/bin/python", "-m", "cluster_stack", "recover", "dev")
     state = site.run("pulumi", "stack", "export", "-s", "dev").stdout
     clear = json.loads(site.run("pulumi", "stack", "export", "--show-secrets", "-s", "dev").stdout)
-    printed = "\n".join(site.printed[began:-1])
+    # All but what the last command printed: it was asked for the secrets.
+    printed = "\n".join(site.printed[began:-2])
     yield secrets(site, outputs, clear), state, printed
     site.destroy("dev")
 
@@ -62,10 +64,8 @@ SECRET_KEYS = {"key", "secret", "token", "bootstrapToken", "secretboxEncryptionS
 def forms(secret: str) -> set[str]:
     """A secret as it is, and what it is the base64 of; long ones by a piece from their middle, for line breaks."""
     texts = {secret}
-    try:
+    with contextlib.suppress(ValueError):
         texts.add(base64.b64decode(secret, validate=True).decode())
-    except ValueError:
-        pass
     return {text if len(text) < 60 else text[len(text) // 2 : len(text) // 2 + 40].split("\n")[0] for text in texts}
 
 
