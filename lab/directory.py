@@ -34,6 +34,7 @@ class LabDirectory:
             self.proxmox,
             self.vms,
             self.pulumi_state,
+            self.stacks,
             self.discovery,
         ):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -111,6 +112,11 @@ class LabDirectory:
     @property
     def pulumi_state(self) -> Path:
         return self.root / "pulumi-state"
+
+    @property
+    def stacks(self) -> Path:
+        """Pulumi's settings of the lab's stacks."""
+        return self.root / "stacks"
 
     def token_secret(self) -> str:
         """The secret half of the lab's API token: made once per lab, so that two labs do not accept each other's."""

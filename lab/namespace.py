@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lab import network
-from lab.directory import LabDirectory
+from lab.directory import REPOSITORY, LabDirectory
 
 CLONE_NEWNS, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x20000, 0x10000000, 0x20000000, 0x40000000
 MS_BIND, MS_REC, MS_PRIVATE = 4096, 16384, 1 << 18
@@ -42,6 +42,8 @@ def isolate(directory: LabDirectory, *, processes: bool) -> None:
         _mount(None, "/", MS_REC | MS_PRIVATE)
         _mount(str(directory.hosts), "/etc/hosts", MS_BIND)
         _mount(str(directory.resolver), os.path.realpath("/etc/resolv.conf"), MS_BIND)
+        # What Pulumi notes about the lab's stacks stays in the lab: a real site's settings are committed in that folder.
+        _mount(str(directory.stacks), str(REPOSITORY / "stacks"), MS_BIND)
         network.bring_up_loopback()
     except OSError as error:
         raise NamespaceError(
