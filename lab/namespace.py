@@ -42,7 +42,7 @@ def isolate(directory: LabDirectory, *, processes: bool) -> None:
         _mount(None, "/", MS_REC | MS_PRIVATE)
         _mount(str(directory.hosts), "/etc/hosts", MS_BIND)
         _mount(str(directory.resolver), os.path.realpath("/etc/resolv.conf"), MS_BIND)
-        # What Pulumi notes about the lab's stacks stays in the lab: a real site's settings are committed in that folder.
+        # What Pulumi notes about the lab's stacks stays in the lab: a real site's settings are committed there.
         _mount(str(directory.stacks), str(REPOSITORY / "stacks"), MS_BIND)
         network.bring_up_loopback()
     except OSError as error:

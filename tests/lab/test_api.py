@@ -218,6 +218,14 @@ async def test_a_running_vm_takes_its_new_memory_at_the_next_power_cycle(lab: La
     assert (await lab.call("GET", f"{QEMU}/800/config", current=1))["memory"] == "4096"
 
 
+async def test_what_was_pending_at_a_power_cut_of_the_site_holds_after_it(lab: Lab, make_lab: MakeLab) -> None:
+    await running(lab)
+    await lab.call("PUT", f"{QEMU}/800/config", memory=4096)
+    again = await make_lab()
+    await again.cluster.power_on_what_ran()
+    assert again.hypervisor.machines[800]["memoryMiB"] == 4096
+
+
 async def test_the_same_disk_again_changes_nothing(lab: Lab) -> None:
     await running(lab)
     before = await lab.call("GET", f"{QEMU}/800/config")

@@ -202,6 +202,10 @@ func (l *life) boot(ctx context.Context) {
 		return
 	}
 
+	if err := network.ReservePorts(constants.ApidPort, constants.TrustdPort, constants.EtcdClientPort, constants.EtcdPeerPort); err != nil {
+		l.node.Logs.Printf("ports are not reserved: %s", err)
+	}
+
 	go l.reconcile(ctx)
 	go l.guestAgent(ctx)
 

@@ -10,8 +10,10 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -330,4 +332,28 @@ func (d Dialer) Dial(ctx context.Context, _, address string) (net.Conn, error) {
 // GRPC is the dialer as gRPC clients take it.
 func (d Dialer) GRPC() grpc.DialOption {
 	return grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) { return d.Dial(ctx, "tcp", address) })
+}
+
+const reservedPorts = "/proc/sys/net/ipv4/ip_local_reserved_ports"
+
+// ReservePorts keeps the kernel from giving the machine's own ports to outgoing
+// connections, as Talos does: one that a connection holds cannot be listened on.
+func ReservePorts(ports ...int) error {
+	current, err := os.ReadFile(reservedPorts)
+	if err != nil {
+		return err
+	}
+
+	list := strings.TrimSpace(string(current))
+
+	for _, port := range ports {
+		if list != "" {
+			list += ","
+		}
+
+		list += strconv.Itoa(port)
+	}
+
+	// the kernel sorts the list and merges what is in it twice
+	return os.WriteFile(reservedPorts, []byte(list), 0)
 }

@@ -93,11 +93,10 @@ type BootstrapRequest struct {
 
 // Sequence is a sequence that the API or the power button asks for.
 type Sequence struct {
-	Name    string
-	Actor   string
-	Reboot  *machine.RebootRequest
-	Reset   *machine.ResetRequest
-	Settled bool // the machine status need not be restored when it fails
+	Name   string
+	Actor  string
+	Reboot *machine.RebootRequest
+	Reset  *machine.ResetRequest
 }
 
 // New boots the image on the hardware: everything in memory is fresh.
@@ -302,13 +301,6 @@ func (n *Node) Start(sequence Sequence) error {
 	n.Sequences <- sequence
 
 	return nil
-}
-
-// Release allows the next sequence after one that failed without an end.
-func (n *Node) Release() {
-	n.mu.Lock()
-	n.sequenceTaken = false
-	n.mu.Unlock()
 }
 
 // Busy reports whether a sequence that ends this boot runs.

@@ -1,0 +1,74 @@
+"""Measures everything, prints the table, and ends with 1 when a figure is over its limit."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sys
+import time
+from collections.abc import Iterator
+
+from tests.bench import loading, memory, previews, state, unit_tests, waits
+from tests.bench.figure import Figure, as_markdown, as_text
+from tests.engine.site import REPOSITORY, Site
+
+CLUSTER = "homelab"
+PAGE = REPOSITORY / "docs" / "figures.md"
+ONE_CONTROL_PLANE = "count: 1\n      resources: {cores: 4"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description="The figures of the project.")
+    parser.add_argument("--write", action="store_true", help=f"also write {PAGE.relative_to(REPOSITORY)}")
+    options = parser.parse_args()
+    began = time.monotonic()
+    busy = os.getloadavg()[0]
+    site = Site()
+    try:
+        machine = [_machine(site, busy)]
+        figures = [*_figures(site)]
+    finally:
+        site.remove()
+    machine.append(f"measured in {time.monotonic() - began:.0f} s")
+    print(as_text(figures, machine))
+    if options.write:
+        PAGE.write_text(as_markdown(figures, machine), encoding="utf-8")
+    return 0 if all(figure.holds for figure in figures) else 1
+
+
+def _figures(site: Site) -> Iterator[Figure]:
+    """One lab for all of them: first without a cluster, then with the smallest, then with a larger one."""
+    site.control.set(**waits.NO_DELAYS)
+    site.start()
+    site.ensure_stack(CLUSTER)
+    _say("previews of a new stack")
+    new = previews.measure(site, CLUSTER, "a new stack")
+    _say("an update without delays")
+    up = waits.measure(site, CLUSTER)
+    _say("previews of an existing stack")
+    yield from (new, previews.measure(site, CLUSTER, "an existing stack"))
+    yield from loading.measure(site.project, CLUSTER)
+    yield up
+    yield from state.measure(site, CLUSTER)
+    _say("the quick tests")
+    yield unit_tests.measure()
+    _say("memory, with three control planes and a worker")
+    site.edit(CLUSTER, (ONE_CONTROL_PLANE, ONE_CONTROL_PLANE.replace("1", "3", 1)))
+    site.up(CLUSTER)
+    yield memory.measure(site)
+
+
+def _machine(site: Site, busy: float) -> str:
+    engine = site.run("pulumi", "version").stdout.strip()
+    system = f"{platform.system()} {platform.release().partition('-')[0]} {platform.machine()}"
+    versions = f"Python {platform.python_version()}, Pulumi {engine}"
+    return f"{os.cpu_count()} cores (load {busy:.1f} before), {system}, {versions}"
+
+
+def _say(words: str) -> None:
+    print(f"bench: {words}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
