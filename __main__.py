@@ -1,6 +1,7 @@
 """`pulumi up -s <name>` makes the datacentre agree with clusters/<name>/cluster.yaml."""
 
 import os
+from functools import partial
 
 import pulumi
 
@@ -21,6 +22,14 @@ except ConfigError as error:
 for warning in planned.warnings:
     pulumi.warn(warning)
 
-cluster = Cluster(stack, ClusterArgs(config=planned.file.config, nodes=planned.nodes, proxmox_api_token=secret_token))
+cluster = Cluster(
+    stack,
+    ClusterArgs(
+        config=planned.file.config,
+        nodes=planned.nodes,
+        proxmox_api_token=secret_token,
+        check_vm_is_ours=partial(preflight.check_vm_is_ours, planned.file, token or ""),
+    ),
+)
 for name, value in cluster.outputs().items():
     pulumi.export(name, value)

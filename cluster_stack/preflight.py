@@ -11,6 +11,7 @@ from typing import Any
 
 from cluster_stack.config import ClusterFile, ConfigError, Problem
 from cluster_stack.plan.nodes import NodePlan
+from cluster_stack.plan.ownership import marked
 from cluster_stack.proxmox_api import TOKEN_FORM, ProxmoxApi, ProxmoxRefusedError, ProxmoxUnreachableError
 
 TOKEN_KEY = "proxmoxApiToken"  # noqa: S105 - the name of the setting, not its value
@@ -43,6 +44,29 @@ def check_token(stack: str, token: str | None) -> None:
         return
     fix = f"Run `pulumi config set --secret {TOKEN_KEY} -s {stack}` and paste the token, or set {TOKEN_VARIABLE}."
     raise ConfigError([Problem(place, 0, TOKEN_KEY, what, fix)])
+
+
+def check_vm_is_ours(cluster: ClusterFile, token: str, node: NodePlan, notes: str) -> None:
+    """Refuse to create ``node``'s VM, which is to carry ``notes``, where another VM has its id.
+
+    The Proxmox provider takes a VM that exists for the one that it was asked to create. That is right after an update
+    that was cut off (the mark in the notes proves it) and a disaster with anybody else's VM. Raises ConfigError.
+    """
+    proxmox = cluster.config.proxmox
+    with ProxmoxApi(proxmox.endpoint, token, insecure=proxmox.insecure) as api:
+        guests = {int(guest["vmid"]): guest for guest in api.get("cluster", "resources", type="vm")}
+        guest = guests.get(node.vm_id)
+        if guest is None:
+            return
+        found = api.get("nodes", str(guest["node"]), "qemu", str(node.vm_id), "config")
+    if marked(found.get("description", "")) == marked(notes):
+        return
+    what = (
+        f"VM {node.vm_id} on {guest['node']} is called {guest.get('name')}, but it is not this stack's: "
+        f"its notes do not carry the stack's mark."
+    )
+    fix = "Write an idBase whose ids are free, or remove that VM, or select the state that made it."
+    raise ConfigError([cluster.problem("proxmox.vm.idBase", what, fix)])
 
 
 def check(cluster: ClusterFile, nodes: Sequence[NodePlan], token: str) -> None:

@@ -13,7 +13,7 @@ from toolchain.processes import ask, duration, say, version_in
 from toolchain.store import Store, link, locked, remove, user_cache
 from toolchain.tools import Tool, go_platform, tools
 
-DISK = "12 GB"  # the modules and the compiled packages of all builds together
+DISK = "10 GB"  # the modules and the compiled packages of all builds together
 
 
 def ensure(names: Sequence[str], *, from_source: bool = False, keep_caches: bool = False) -> None:

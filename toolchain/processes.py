@@ -20,7 +20,7 @@ LAST_LINES = 20
 
 # What the tools say when it is not their fault, and what then helps.
 ADVICE = (
-    ("no space left on device", "free about 12 GB there, or set XDG_CACHE_HOME to a folder on a larger disk"),
+    ("no space left on device", "free about 10 GB there, or set XDG_CACHE_HOME to a folder on a larger disk"),
     ("checksum mismatch", "a module is not what go.sum says it was: do not use it, and look at the proxy in GOPROXY"),
     ("missing go.sum entry", "go.mod and go.sum do not agree: run `go mod tidy` in the folder named above"),
     ("-mod=readonly", "go.mod is not complete: run `go mod tidy` in the folder named above"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pulumi
@@ -22,6 +23,8 @@ class ClusterArgs:
     """Control planes first."""
     proxmox_api_token: pulumi.Input[str] | None
     """None: the provider reads it from the environment by itself, and the state never holds it."""
+    check_vm_is_ours: Callable[[NodePlan, str], None]
+    """See ``NodeArgs``."""
 
 
 class Cluster(pulumi.ComponentResource):
@@ -59,7 +62,10 @@ class Cluster(pulumi.ComponentResource):
             plan.name: Node(
                 plan.name,
                 NodeArgs(
-                    config=config, plan=plan, cluster_id=secrets.machine_secrets.apply(lambda found: found.cluster.id)
+                    config=config,
+                    plan=plan,
+                    cluster_id=secrets.machine_secrets.apply(lambda found: found.cluster.id),
+                    check_vm_is_ours=args.check_vm_is_ours,
                 ),
                 child,
             )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import pulumi
@@ -27,6 +27,8 @@ class NodeArgs:
     plan: NodePlan
     cluster_id: pulumi.Input[str]
     """``cluster.id`` of the machine secrets; the VM's notes carry a mark derived from it."""
+    check_vm_is_ours: Callable[[NodePlan, str], None]
+    """Called before the VM is created, with the notes that it is to have. Raises where another VM is in its place."""
 
 
 class Node(pulumi.ComponentResource):
@@ -54,6 +56,7 @@ class Node(pulumi.ComponentResource):
                 delete_before_replace=True,
                 # The provider plans zeros for limits that nobody set and reads none back (pulumi-proxmoxve#664).
                 ignore_changes=["disks[0].speed"],
+                hooks=pulumi.ResourceHookBinding(before_create=[_creation_check(args)]),
             ),
         )
         self.vm_id = vm.vm_id
@@ -90,6 +93,13 @@ class Node(pulumi.ComponentResource):
         self.register_outputs({})
 
 
+def _creation_check(args: NodeArgs) -> pulumi.ResourceHook:
+    def check(hook: pulumi.ResourceHookArgs) -> None:
+        args.check_vm_is_ours(args.plan, str((hook.new_inputs or {}).get("description", "")))
+
+    return pulumi.ResourceHook(f"{args.plan.name}-vm-is-ours", check)
+
+
 def _virtual_machine(name: str, args: NodeArgs, opts: pulumi.ResourceOptions) -> proxmox.VmLegacy:
     config, plan = args.config, args.plan
     storage, vm = config.proxmox.storage, config.proxmox.vm
@@ -98,7 +108,10 @@ def _virtual_machine(name: str, args: NodeArgs, opts: pulumi.ResourceOptions) ->
         node_name=plan.host,
         vm_id=plan.vm_id,
         name=plan.name,
-        description=pulumi.Output.from_input(args.cluster_id).apply(lambda secret: vm_notes(config, plan, secret)),
+        # The notes say nothing of the secret that their mark is derived from, so a preview may show them.
+        description=pulumi.Output.unsecret(
+            pulumi.Output.from_input(args.cluster_id).apply(lambda secret: vm_notes(config, plan, secret))
+        ),
         tags=list(plan.tags),
         on_boot=vm.on_boot,
         started=True,

@@ -140,7 +140,7 @@ def test_a_failing_build_says_what_why_and_what_to_do(clone: FakeClone) -> None:
     assert text.startswith(f"building pulumi failed in {clone.installation.repository}/modules/pulumi: `")
     assert "line 39" in text
     assert "line 20\n" not in text
-    assert text.endswith("What to do: free about 12 GB there, or set XDG_CACHE_HOME to a folder on a larger disk.")
+    assert text.endswith("What to do: free about 10 GB there, or set XDG_CACHE_HOME to a folder on a larger disk.")
     assert clone.entries() == []
     assert clone.leftovers() == []
     with pytest.raises(ToolchainError, match=r"pulumi 3.1.0 is not installed: run `python -m toolchain ensure` first"):
