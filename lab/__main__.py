@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from lab import environment, lifecycle
+from lab import lifecycle
 from lab.control import ControlError
 from lab.datacentre import Datacentre, DatacentreError, load
 from lab.directory import LabDirectory
@@ -84,7 +84,7 @@ def _status(directory: LabDirectory, datacentre: Datacentre) -> int:
     print(f"lab: running in {directory.root} since {lifecycle.started_at(directory)} (pid {pid})")
     for name, address in datacentre.names.items():
         print(f"  https://{name}/  {address}")
-    print(f"  API token: {environment.api_token(directory, datacentre)}")
+    print("  API token: python -m lab exec -- printenv PROXMOX_VE_API_TOKEN")
     found = lifecycle.status(directory)
     for guest in found["guests"]:
         power = "running" if guest["running"] else "stopped"

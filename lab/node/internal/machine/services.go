@@ -59,12 +59,15 @@ func (l *life) startServices(ctx context.Context) error {
 		for _, id := range step {
 			l.node.Services.Set(id, services.Running, "Process %s started", id)
 
-			message := ""
 			if id == "kubelet" {
-				message = "simulated: this lab runs no Kubernetes, the kubelet registers no node"
+				l.node.Services.Health(id, true, "simulated: this lab runs no Kubernetes, the kubelet registers no node")
+				// The list of services shows the last event only, so the last one says it.
+				l.node.Services.Set(id, services.Running, "Simulated: this lab runs no Kubernetes")
+
+				continue
 			}
 
-			l.node.Services.Health(id, true, message)
+			l.node.Services.Health(id, true, "")
 		}
 	}
 
