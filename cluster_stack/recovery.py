@@ -22,6 +22,7 @@ from cluster_stack.plan.ownership import fingerprint, marked
 from cluster_stack.preflight import TOKEN_KEY, TOKEN_VARIABLE, check_token
 from cluster_stack.proxmox_api import ProxmoxApi, ProxmoxRefusedError, ProxmoxUnreachableError
 
+PROVIDER_TYPE = "pulumi:providers:proxmoxve"
 VM_TYPE = "proxmoxve:index/vmLegacy:VmLegacy"
 SECRETS_TYPE = "talos:machine/secrets:Secrets"
 BOOTSTRAP_TYPE = "talos:machine/bootstrap:Bootstrap"
@@ -68,17 +69,16 @@ def _adopt_machines(stack: auto.Stack, planned: project.PlannedCluster) -> Itera
     resources = _resources(stack)
     known = {int(resource["id"]) for resource in resources if resource["type"] == VM_TYPE and resource.get("id")}
     unknown = [node for node in planned.nodes if node.vm_id not in known]
-    secrets = next((resource for resource in resources if resource["type"] == SECRETS_TYPE), None)
-    if not unknown or secrets is None:
+    provider = next((resource for resource in resources if resource["type"] == PROVIDER_TYPE), None)
+    if not unknown or provider is None:
         return
-    cluster_id = _plain(_plain(secrets["outputs"]["machineSecrets"])["cluster"])["id"]
-    for node in _ours(stack, planned, unknown, _plain(cluster_id)):
+    for node in _ours(stack, planned, unknown, str(provider["id"])):
         _import(stack, resources, VM_TYPE, f"{node.name}-vm", f"{node.host}/{node.vm_id}", parent=node.name)
         yield f"adopted VM {node.vm_id} as {node.name}."
 
 
 def _ours(
-    stack: auto.Stack, planned: project.PlannedCluster, nodes: list[NodePlan], cluster_id: str
+    stack: auto.Stack, planned: project.PlannedCluster, nodes: list[NodePlan], state_id: str
 ) -> Iterator[NodePlan]:
     """Those of ``nodes`` whose VM exists and carries this cluster's mark. Raises ClusterError at one that does not."""
     proxmox = planned.file.config.proxmox
@@ -92,7 +92,7 @@ def _ours(
                     continue
                 guest = existing[node.vm_id]
                 found = api.get("nodes", guest["node"], "qemu", str(node.vm_id), "config")
-                if marked(found.get("description", "")) != fingerprint(cluster_id, node.name):
+                if marked(found.get("description", "")) != fingerprint(state_id, node.name):
                     raise ClusterError(
                         f"VM {node.vm_id} ({guest.get('name')}) on {guest['node']} is where {node.name} is to be, and "
                         f"its notes do not carry this stack's mark, so it is left alone. Move it to another id, or "

@@ -40,17 +40,15 @@ class Cluster(pulumi.ComponentResource):
     def __init__(self, name: str, args: ClusterArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("cluster-stack:index:Cluster", name, {}, opts)
         config = args.config
-        providers: list[pulumi.ProviderResource] = [
-            proxmox.Provider(
-                f"{name}-proxmox",
-                endpoint=config.proxmox.endpoint,
-                insecure=config.proxmox.insecure,
-                api_token=args.proxmox_api_token,
-                opts=pulumi.ResourceOptions(parent=self),
-            ),
-            talos.Provider(f"{name}-talos", opts=pulumi.ResourceOptions(parent=self)),
-        ]
-        child = pulumi.ResourceOptions(parent=self, providers=providers)
+        proxmox_provider = proxmox.Provider(
+            f"{name}-proxmox",
+            endpoint=config.proxmox.endpoint,
+            insecure=config.proxmox.insecure,
+            api_token=args.proxmox_api_token,
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        talos_provider = talos.Provider(f"{name}-talos", opts=pulumi.ResourceOptions(parent=self))
+        child = pulumi.ResourceOptions(parent=self, providers=[proxmox_provider, talos_provider])
         secrets = talos.machine.Secrets(
             f"{name}-secrets",
             talos_version=config.cluster.talos.version,
@@ -64,7 +62,8 @@ class Cluster(pulumi.ComponentResource):
                 NodeArgs(
                     config=config,
                     plan=plan,
-                    cluster_id=secrets.machine_secrets.apply(lambda found: found.cluster.id),
+                    # The engine gives a provider a random id, which is known before anything is made.
+                    state_id=proxmox_provider.id,
                     check_vm_is_ours=args.check_vm_is_ours,
                 ),
                 child,
@@ -94,7 +93,7 @@ class Cluster(pulumi.ComponentResource):
                 # Comments and examples would make every configuration in the state several times as large.
                 docs=False,
                 examples=False,
-                opts=pulumi.InvokeOutputOptions(parent=self, provider=providers[1]),
+                opts=pulumi.InvokeOutputOptions(parent=self, provider=talos_provider),
             ).machine_configuration
             for role in sorted(roles)
         }
@@ -131,7 +130,7 @@ class Cluster(pulumi.ComponentResource):
             ),
             endpoints=pulumi.Output.all(*(node.address for node in self.control_planes.values())),
             nodes=pulumi.Output.all(*(node.address for node in nodes.values())),
-            opts=pulumi.InvokeOutputOptions(parent=self, provider=providers[1]),
+            opts=pulumi.InvokeOutputOptions(parent=self, provider=talos_provider),
         )
         self.kubeconfig = pulumi.Output.secret(kubeconfig.kubeconfig_raw)
         self.talosconfig = pulumi.Output.secret(talosconfig.talos_config)

@@ -25,8 +25,8 @@ AGENT_TIMEOUT = "3m"
 class NodeArgs:
     config: ClusterConfig
     plan: NodePlan
-    cluster_id: pulumi.Input[str]
-    """``cluster.id`` of the machine secrets; the VM's notes carry a mark derived from it."""
+    state_id: pulumi.Input[str]
+    """A random text that only this stack's state knows; the VM's notes carry a mark derived from it."""
     check_vm_is_ours: Callable[[NodePlan, str], None]
     """Called before the VM is created, with the notes that it is to have. Raises where another VM is in its place."""
 
@@ -108,10 +108,7 @@ def _virtual_machine(name: str, args: NodeArgs, opts: pulumi.ResourceOptions) ->
         node_name=plan.host,
         vm_id=plan.vm_id,
         name=plan.name,
-        # The notes say nothing of the secret that their mark is derived from, so a preview may show them.
-        description=pulumi.Output.unsecret(
-            pulumi.Output.from_input(args.cluster_id).apply(lambda secret: vm_notes(config, plan, secret))
-        ),
+        description=pulumi.Output.from_input(args.state_id).apply(lambda found: vm_notes(config, plan, found)),
         tags=list(plan.tags),
         on_boot=vm.on_boot,
         started=True,

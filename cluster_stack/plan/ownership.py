@@ -1,7 +1,7 @@
 """The mark by which a VM is known to belong to a cluster's state.
 
-A name or a VM id proves nothing: two people may both have a ``homelab-cp1``. The mark is derived from the random
-cluster id among the Talos machine secrets, which live in the stack's state alone.
+A name or a VM id proves nothing: two people may both have a ``homelab-cp1``. The mark is derived from the random id
+that the engine gave the cluster's Proxmox provider, which is in the stack's state and nowhere else.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ _MARK = re.compile(r"^cluster-stack:([0-9a-f]{32})$", re.MULTILINE)
 _ROLE_WORDS = {"controlplane": "control plane", "worker": "worker"}
 
 
-def fingerprint(cluster_id: str, node_name: str) -> str:
-    """32 hex digits that say nothing about the cluster id and that nobody without it can make."""
-    return hashlib.sha256(f"{cluster_id}/{node_name}".encode()).hexdigest()[:32]
+def fingerprint(state_id: str, node_name: str) -> str:
+    """32 hex digits that do not tell ``state_id`` and that nobody without it can make."""
+    return hashlib.sha256(f"{state_id}/{node_name}".encode()).hexdigest()[:32]
 
 
-def vm_notes(config: ClusterConfig, node: NodePlan, cluster_id: str) -> str:
+def vm_notes(config: ClusterConfig, node: NodePlan, state_id: str) -> str:
     """The notes (Proxmox: description) of a node's VM, with its mark on the last line."""
     name = config.metadata.name
     managed = (
         f"Talos {_ROLE_WORDS[node.role]} {node.name}, managed by Pulumi: "
         f"change clusters/{name}/cluster.yaml, not this VM."
     )
-    lines = [config.metadata.description.strip(), managed, f"cluster-stack:{fingerprint(cluster_id, node.name)}"]
+    lines = [config.metadata.description.strip(), managed, f"cluster-stack:{fingerprint(state_id, node.name)}"]
     return "\n".join(line for line in lines if line)
 
 

@@ -115,12 +115,12 @@ def test_the_nodes_own_address(macs: list[str], addresses: list[list[str]], expe
 
 def test_a_vm_carries_a_mark_that_only_its_own_state_can_make() -> None:
     node = plan_nodes(config())[0]
-    notes = vm_notes(config(), node, "cluster-id")
+    notes = vm_notes(config(), node, "state-id")
     assert notes.splitlines()[0] == "Homelab k8s cluster"
     # Proxmox adds a line end to notes.
-    assert marked(notes + "\n") == fingerprint("cluster-id", "homelab-cp1")
+    assert marked(notes + "\n") == fingerprint("state-id", "homelab-cp1")
     assert marked(notes) != fingerprint("other-id", "homelab-cp1")
-    assert "cluster-id" not in notes
+    assert "state-id" not in notes
     assert marked("Talos control plane homelab-cp1") is None
 
 
