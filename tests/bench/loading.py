@@ -14,7 +14,7 @@ LIMIT_MILLISECONDS = 150
 PAIRS = 15
 
 LIBRARIES = "import yaml; from pydantic import BaseModel"
-"""The floor: no reader of this kind can do without. (`import pydantic` alone imports next to nothing: it waits for a name.)"""
+"""The floor: no reader of this kind can do without. (`import pydantic` alone does little, it waits for a name.)"""
 LOAD = "from pathlib import Path; from cluster_stack.config import load; load(Path.cwd(), {!r})"
 PULUMI_MODULES = """\
 import sys, cluster_stack.config

@@ -1,9 +1,9 @@
 """How near a whole `pulumi up` comes to the time that nobody could save: what the providers wait for by themselves.
 
 The lab has no artificial delays here, so what remains are the Proxmox provider's one-second polls, the Talos provider's
-back-off, and the machines' boot and installation. Proxmox's tasks keep their third of a second: on a real host a task is a
-process of its own, which has never ended when the provider first looks. Those that follow each other are the chain. What the engine, the
-program and the making of keys take is not in it.
+back-off, and the machines' boot and installation. Proxmox's tasks keep their third of a second: on a real host a task
+is a process of its own, which has never ended when the provider first looks. Those that follow each other are the
+chain. What the engine, the program and the making of keys take is not in it.
 """
 
 from __future__ import annotations
