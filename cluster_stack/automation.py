@@ -10,7 +10,8 @@ printed unless ``on_output`` does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -74,39 +75,32 @@ class Result:
 def up(name: str, *, root: Path = project.ROOT, refresh: bool = False, on_output: OnOutput | None = None) -> Result:
     """Make cluster ``name`` agree with its cluster.yaml. ``refresh`` first reads how the machines really are."""
     stack = _stack(name, root)
-    errors = _Errors()
-    try:
-        result = stack.up(on_output=on_output, on_event=errors, refresh=refresh, color="never")
-    except auto.CommandError as error:
-        raise errors.explained(error) from None
+    with _errors() as errors:
+        result = stack.up(on_output=on_output, on_event=errors.collect, refresh=refresh, color="never")
     return Result(_changes(result.summary.resource_changes), _outputs(result.outputs))
 
 
 def preview(name: str, *, root: Path = project.ROOT, on_output: OnOutput | None = None) -> Changes:
     """What ``up`` would do. Touches nothing and asks nobody but the state's backend."""
     stack = _stack(name, root)
-    errors = _Errors()
-    try:
-        result = stack.preview(on_output=on_output, on_event=errors, color="never")
-    except auto.CommandError as error:
-        raise errors.explained(error) from None
+    with _errors() as errors:
+        result = stack.preview(on_output=on_output, on_event=errors.collect, color="never")
     return _changes(result.change_summary)
 
 
 def destroy(name: str, *, root: Path = project.ROOT, on_output: OnOutput | None = None) -> Changes:
     """Remove every machine of cluster ``name``. The empty stack stays."""
     stack = _stack(name, root)
-    errors = _Errors()
-    try:
-        result = stack.destroy(on_output=on_output, on_event=errors, color="never")
-    except auto.CommandError as error:
-        raise errors.explained(error) from None
+    with _errors() as errors:
+        result = stack.destroy(on_output=on_output, on_event=errors.collect, color="never")
     return _changes(result.summary.resource_changes)
 
 
 def outputs(name: str, *, root: Path = project.ROOT) -> Outputs:
     """The outputs of the last ``up``."""
-    found = _stack(name, root).outputs()
+    stack = _stack(name, root)
+    with _errors():
+        found = stack.outputs()
     if "kubeconfig" not in found:
         raise ClusterError(f"cluster {name} has no outputs yet: run `pulumi up -s {name}`.")
     return _outputs(found)
@@ -114,26 +108,31 @@ def outputs(name: str, *, root: Path = project.ROOT) -> Outputs:
 
 def _stack(name: str, root: Path) -> auto.Stack:
     project.plan(name, root)  # refuse before anything is made
-    try:
+    with _errors():
         return auto.create_or_select_stack(stack_name=name, work_dir=str(root))
-    except auto.CommandError as error:
-        raise _Errors().explained(error) from None
 
 
 class _Errors:
-    """Collects the engine's error messages, which say more than the exit of the command."""
+    """The engine's error messages, which say more than the exit of the command."""
 
     def __init__(self) -> None:
         self.messages: list[str] = []
 
-    def __call__(self, event: EngineEvent) -> None:
+    def collect(self, event: EngineEvent) -> None:
         diagnostic = event.diagnostic_event
         # That the program ended is no news beside the reason that it gave.
         if diagnostic and diagnostic.severity == "error" and "program exited with non-zero" not in diagnostic.message:
             self.messages.append(diagnostic.message.strip())
 
-    def explained(self, error: auto.CommandError) -> ClusterError:
-        return ClusterError("\n".join(self.messages) or str(error).strip())
+
+@contextmanager
+def _errors() -> Iterator[_Errors]:
+    """Turn a failed command of the engine into a ClusterError with what was collected."""
+    errors = _Errors()
+    try:
+        yield errors
+    except auto.CommandError as error:
+        raise ClusterError("\n".join(errors.messages) or str(error).strip()) from None
 
 
 def _changes(summary: Mapping[auto.OpType, int] | None) -> Changes:

@@ -9,7 +9,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +143,17 @@ class Site:
         stacks = json.loads(self.run("pulumi", "stack", "ls", "--json").stdout)
         if name not in [stack["name"] for stack in stacks]:
             self.run("pulumi", "stack", "init", name)
+
+    def eventually(self, ask: Callable[[], str], seconds: float = 60) -> str:
+        """Ask until it is answered: what comes up by itself after an `up` has no event to wait for."""
+        end = time.monotonic() + seconds
+        while True:
+            try:
+                return ask()
+            except AssertionError:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.5)
 
     # What a person edits and looks at
 

@@ -76,7 +76,8 @@ def test_the_engine_keeps_them_secret(site: Site, homelab) -> None:
 def test_talosctl_finds_a_cluster(site: Site, homelab) -> None:
     outputs = homelab.outputs
     everyone = [*outputs.control_plane_ips, *outputs.worker_ips]
-    versions = site.talosctl(outputs, everyone, "version")
+    # A worker's API is up once a control plane has signed its certificate.
+    versions = site.eventually(lambda: site.talosctl(outputs, everyone, "version"))
     assert versions.count("v1.11.5") == 2
     members = site.talosctl(outputs, outputs.control_plane_ips, "get", "members")
     assert "homelab-cp1" in members

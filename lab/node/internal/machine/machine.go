@@ -219,7 +219,9 @@ func (l *life) boot(ctx context.Context) {
 
 	l.publish("", &machineapi.SequenceEvent{Sequence: "initialize", Action: machineapi.SequenceEvent_STOP})
 
-	if l.node.Mode().RequiresInstall() {
+	// On every platform, as the sequencer of Talos 1.13 decides it: what is
+	// booted from an ISO is not installed yet.
+	if l.node.Disk() == nil {
 		if err := l.install(ctx); err != nil {
 			l.fail(fmt.Errorf("install sequence: failed: %w", err))
 		}
