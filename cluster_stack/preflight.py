@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 from cluster_stack.config import ClusterFile, ConfigError, Problem
 from cluster_stack.plan.nodes import NodePlan
@@ -29,8 +30,8 @@ _VM_PRIVILEGES = (
     "VM.Config.Options",
     "VM.PowerMgmt",
 )
-_AGENT_PRIVILEGES = ("VM.GuestAgent.Audit", "VM.Monitor")
-"""Reading the guest agent: the first since Proxmox VE 9, the second before."""
+_AGENT_PRIVILEGES = ("VM.GuestAgent.Audit", "VM.GuestAgent.Unrestricted", "VM.Monitor")
+"""Reading the guest agent: one of the first two since Proxmox VE 9, the last before."""
 
 
 def check_token(stack: str, token: str | None) -> None:
@@ -38,7 +39,7 @@ def check_token(stack: str, token: str | None) -> None:
     place = f"stacks/Pulumi.{stack}.yaml"
     if not token:
         what = "there is no Proxmox API token."
-    elif not TOKEN_FORM.match(token):
+    elif not TOKEN_FORM.fullmatch(token):
         what = "the Proxmox API token does not look like user@realm!name=secret."
     else:
         return
@@ -53,20 +54,30 @@ def check_vm_is_ours(cluster: ClusterFile, token: str, node: NodePlan, notes: st
     that was cut off (the mark in the notes proves it) and a disaster with anybody else's VM. Raises ConfigError.
     """
     proxmox = cluster.config.proxmox
-    with ProxmoxApi(proxmox.endpoint, token, insecure=proxmox.insecure) as api:
-        guests = {int(guest["vmid"]): guest for guest in api.get("cluster", "resources", type="vm")}
-        guest = guests.get(node.vm_id)
-        if guest is None:
-            return
-        found = api.get("nodes", str(guest["node"]), "qemu", str(node.vm_id), "config")
-    if marked(found.get("description", "")) == marked(notes):
-        return
+    try:
+        with ProxmoxApi(proxmox.endpoint, token, insecure=proxmox.insecure) as api:
+            guests = {int(guest["vmid"]): guest for guest in api.get("cluster", "resources", type="vm")}
+            guest = guests.get(node.vm_id)
+            if guest is None or marked(notes_of(guest, api)) == marked(notes):
+                return
+    except ProxmoxUnreachableError as error:
+        raise ConfigError([_unreachable(cluster, error)]) from None
+    except ProxmoxRefusedError as error:
+        raise ConfigError([_refused(cluster, error)]) from None
     what = (
         f"VM {node.vm_id} on {guest['node']} is called {guest.get('name')}, but it is not this stack's: "
         f"its notes do not carry the stack's mark."
     )
     fix = "Write an idBase whose ids are free, or remove that VM, or select the state that made it."
     raise ConfigError([cluster.problem("proxmox.vm.idBase", what, fix)])
+
+
+def notes_of(guest: Mapping[str, Any], api: ProxmoxApi) -> str:
+    """The notes of a guest that ``GET /cluster/resources`` lists; a container has none that could be ours."""
+    if guest.get("type", "qemu") != "qemu":
+        return ""
+    config = api.get("nodes", str(guest["node"]), "qemu", str(guest["vmid"]), "config")
+    return str(config.get("description", ""))
 
 
 def check(cluster: ClusterFile, nodes: Sequence[NodePlan], token: str) -> None:
@@ -76,12 +87,19 @@ def check(cluster: ClusterFile, nodes: Sequence[NodePlan], token: str) -> None:
         with ProxmoxApi(proxmox.endpoint, token, insecure=proxmox.insecure) as api:
             problems = list(_problems(cluster, nodes, api))
     except ProxmoxUnreachableError as error:
-        fix = "Is the address right, the host up, its certificate one that this machine trusts?"
-        problems = [cluster.problem("proxmox.endpoint", f"{proxmox.endpoint} does not answer: {error}.", fix)]
+        problems = [_unreachable(cluster, error)]
     except ProxmoxRefusedError as error:
         problems = [_refused(cluster, error)]
     if problems:
         raise ConfigError(problems)
+
+
+def _unreachable(cluster: ClusterFile, error: ProxmoxUnreachableError) -> Problem:
+    endpoint = cluster.config.proxmox.endpoint
+    fix = "Is the address right, the host up, its certificate one that this machine trusts?"
+    if urlsplit(endpoint).port is None:
+        fix += " (Without a port it is 443; Proxmox itself listens on 8006.)"
+    return cluster.problem("proxmox.endpoint", f"{endpoint} does not answer: {error}.", fix)
 
 
 def _refused(cluster: ClusterFile, error: ProxmoxRefusedError) -> Problem:
@@ -132,7 +150,7 @@ def _privileges(cluster: ClusterFile, permissions: Mapping[str, Mapping[str, int
     needed = [
         ("proxmox.vm.idBase", vm, [*({name} for name in _VM_PRIVILEGES), address]),
         ("proxmox.storage.datastore", datastore, [{"Datastore.AllocateSpace"}, {"Datastore.Audit"}]),
-        ("proxmox.storage.isoPath", f"/storage/{iso_storage}", [{"Datastore.Audit"}]),
+        ("proxmox.storage.isoPath", f"/storage/{iso_storage}", [{"Datastore.Audit", "Datastore.AllocateSpace"}]),
         ("proxmox.network.bridge", bridge, [{"SDN.Use"}]),
     ]
     for key, path, alternatives in needed:
@@ -192,11 +210,9 @@ def _vm_ids(cluster: ClusterFile, nodes: Sequence[NodePlan], api: ProxmoxApi) ->
     existing = {int(guest["vmid"]): guest for guest in api.get("cluster", "resources", type="vm")}
     for node in nodes:
         guest = existing.get(node.vm_id)
-        if guest is not None and guest.get("name") != node.name:
-            what = (
-                f"VM id {node.vm_id} of {node.name} is taken: {guest.get('name', 'a guest without a name')} "
-                f"on {guest.get('node')} has it."
-            )
+        # Proxmox tells no name for some seconds after a VM was made. The mark decides then, before a VM is created.
+        if guest is not None and guest.get("name") not in (node.name, None):
+            what = f"VM id {node.vm_id} of {node.name} is taken: {guest['name']} on {guest.get('node')} has it."
             yield cluster.problem("proxmox.vm.idBase", what, "Write an idBase whose ids are free.")
 
 

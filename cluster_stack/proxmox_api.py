@@ -14,8 +14,8 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
-TOKEN_FORM = re.compile(r"^\S+@\S+!\S+=[a-zA-Z0-9-]+$")
-"""``user@realm!name=secret``, as the Proxmox provider checks it."""
+TOKEN_FORM = re.compile(r"\S+@\S+!\S+=[a-zA-Z0-9-]+")
+"""``user@realm!name=secret``, the whole text, as the Proxmox provider checks it."""
 
 TIMEOUT_SECONDS = 15
 
@@ -69,7 +69,10 @@ class ProxmoxApi:
             raise ProxmoxUnreachableError(_reason(error)) from None
         if response.status != 200:
             raise ProxmoxRefusedError(response.status, response.reason or f"status {response.status}")
-        return json.loads(body)["data"]
+        try:
+            return json.loads(body)["data"]
+        except (ValueError, KeyError, TypeError):
+            raise ProxmoxUnreachableError("what answers there is not a Proxmox API") from None
 
 
 def _reason(error: Exception) -> str:

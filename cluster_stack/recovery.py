@@ -19,7 +19,7 @@ from cluster_stack.automation import ClusterError
 from cluster_stack.lifecycle.talos_api import ClientConfiguration, etcd_is_running
 from cluster_stack.plan.nodes import NodePlan
 from cluster_stack.plan.ownership import fingerprint, marked
-from cluster_stack.preflight import TOKEN_KEY, TOKEN_VARIABLE, check_token
+from cluster_stack.preflight import TOKEN_KEY, TOKEN_VARIABLE, check_token, notes_of
 from cluster_stack.proxmox_api import ProxmoxApi, ProxmoxRefusedError, ProxmoxUnreachableError
 
 PROVIDER_TYPE = "pulumi:providers:proxmoxve"
@@ -62,7 +62,7 @@ def _forget_pending(stack: auto.Stack) -> Iterator[str]:
     if pending:
         stack.import_stack(auto.Deployment(version=exported.version, deployment=state))
     for operation in pending:
-        yield f"forgot the unfinished {operation['type']} of {_name(operation['resource'])}."
+        yield f"forgot that {operation['type']} {_name(operation['resource'])} had begun."
 
 
 def _adopt_machines(stack: auto.Stack, planned: project.PlannedCluster) -> Iterator[str]:
@@ -72,7 +72,8 @@ def _adopt_machines(stack: auto.Stack, planned: project.PlannedCluster) -> Itera
     provider = next((resource for resource in resources if resource["type"] == PROVIDER_TYPE), None)
     if not unknown or provider is None:
         return
-    for node in _ours(stack, planned, unknown, str(provider["id"])):
+    # All of them are asked about before one is adopted: nothing is half done when one is not ours.
+    for node in list(_ours(stack, planned, unknown, str(provider["id"]))):
         _import(stack, resources, VM_TYPE, f"{node.name}-vm", f"{node.host}/{node.vm_id}", parent=node.name)
         yield f"adopted VM {node.vm_id} as {node.name}."
 
@@ -82,7 +83,7 @@ def _ours(
 ) -> Iterator[NodePlan]:
     """Those of ``nodes`` whose VM exists and carries this cluster's mark. Raises ClusterError at one that does not."""
     proxmox = planned.file.config.proxmox
-    token = os.environ.get(TOKEN_VARIABLE) or stack.get_all_config().get(f"cluster-stack:{TOKEN_KEY}", _NONE).value
+    token = stack.get_all_config().get(f"cluster-stack:{TOKEN_KEY}", _NONE).value or os.environ.get(TOKEN_VARIABLE, "")
     check_token(stack.name, token)
     try:
         with ProxmoxApi(proxmox.endpoint, token, insecure=proxmox.insecure) as api:
@@ -91,8 +92,7 @@ def _ours(
                 if node.vm_id not in existing:
                     continue
                 guest = existing[node.vm_id]
-                found = api.get("nodes", guest["node"], "qemu", str(node.vm_id), "config")
-                if marked(found.get("description", "")) != fingerprint(state_id, node.name):
+                if marked(notes_of(guest, api)) != fingerprint(state_id, node.name):
                     raise ClusterError(
                         f"VM {node.vm_id} ({guest.get('name')}) on {guest['node']} is where {node.name} is to be, and "
                         f"its notes do not carry this stack's mark, so it is left alone. Move it to another id, or "
@@ -122,6 +122,11 @@ def _adopt_bootstrap(stack: auto.Stack, planned: project.PlannedCluster) -> Iter
         name = f"{stack.name}-bootstrap"
         _import(stack, resources, BOOTSTRAP_TYPE, name, "machine_bootstrap", parent=stack.name)
         yield f"{first.name} is bootstrapped already: noted."
+    else:
+        yield (
+            f"etcd on {first.name} does not answer, so it is taken for not bootstrapped. If it was asked to a moment "
+            f"ago, run this again when etcd runs."
+        )
 
 
 def _import(

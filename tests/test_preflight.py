@@ -61,8 +61,9 @@ def test_a_missing_privilege_is_named_with_its_place() -> None:
     del site.permissions["/vms"]["VM.Config.Disk"]
     del site.permissions["/vms"]["VM.GuestAgent.Audit"]
     assert found(site) == [
-        f"{FILE}:28: proxmox.vm.idBase: the API token lacks VM.Config.Disk, VM.GuestAgent.Audit or VM.Monitor on "
-        "/vms/800. Add it to the token's role (docs/proxmox.md has the whole role).",
+        f"{FILE}:28: proxmox.vm.idBase: the API token lacks VM.Config.Disk, VM.GuestAgent.Audit or "
+        "VM.GuestAgent.Unrestricted or VM.Monitor on /vms/800. Add it to the token's role (docs/proxmox.md has the "
+        "whole role).",
     ]
 
 
@@ -124,6 +125,16 @@ def test_our_own_vm_is_not_in_the_way() -> None:
     assert found(site) == []
 
 
+def test_a_vm_whose_name_proxmox_does_not_tell_yet_is_not_in_the_way() -> None:
+    site = Site()
+    site.guests.append({"vmid": 800, "node": "ms01"})
+    assert found(site) == []
+
+
+def test_a_container_is_never_ours() -> None:
+    assert preflight.notes_of({"vmid": 800, "node": "ms01", "type": "lxc"}, Site()) == ""  # type: ignore[arg-type]
+
+
 def test_a_token_that_proxmox_does_not_know() -> None:
     problem = preflight._refused(HOMELAB, ProxmoxRefusedError(401, "no such token"))
     assert "does not accept the API token" in str(problem)
@@ -132,7 +143,7 @@ def test_a_token_that_proxmox_does_not_know() -> None:
 SECRET = "aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee"
 
 
-@pytest.mark.parametrize("token", [None, "", f"PVEAPIToken=root@pam!x {SECRET}", SECRET])
+@pytest.mark.parametrize("token", [None, "", f"pulumi@pve!x={SECRET}\n", f"PVEAPIToken=root@pam!x {SECRET}", SECRET])
 def test_a_token_that_cannot_be_one_is_refused_without_being_shown(token: str | None) -> None:
     with pytest.raises(ConfigError) as caught:
         preflight.check_token("homelab", token)

@@ -60,8 +60,12 @@ def _network(value: object) -> object:
 
 
 def _https(endpoint: str) -> str:
-    url = urlsplit(endpoint)
-    if url.scheme != "https" or not url.hostname:
+    try:
+        url = urlsplit(endpoint)
+        proper = url.scheme == "https" and bool(url.hostname) and url.port != 0 and " " not in endpoint
+    except ValueError:  # a port that is no number, or too large
+        proper = False
+    if not proper:
         raise _refuse(
             f"{endpoint!r} is not an https address.", "Proxmox answers https only: write https://<host>:8006/."
         )

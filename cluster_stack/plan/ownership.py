@@ -1,7 +1,7 @@
 """The mark by which a VM is known to belong to a cluster's state.
 
 A name or a VM id proves nothing: two people may both have a ``homelab-cp1``. The mark is derived from the random id
-that the engine gave the cluster's Proxmox provider, which is in the stack's state and nowhere else.
+that the engine gave the cluster's Proxmox provider, which is part of the stack's state.
 """
 
 from __future__ import annotations

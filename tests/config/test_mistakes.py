@@ -115,6 +115,11 @@ CASES = {
         "19: proxmox.endpoint: 'https:///api2' is not an https address. Proxmox answers https only: write "
         "https://<host>:8006/.",
     ),
+    "an endpoint with a port that is none": (
+        edited(("https://px.wd.ktz.me/", "https://px.wd.ktz.me:80x6/")),
+        "19: proxmox.endpoint: 'https://px.wd.ktz.me:80x6/' is not an https address. Proxmox answers https only: write "
+        "https://<host>:8006/.",
+    ),
     "a missing key": (
         edited(("  node: ms01\n", "")),
         "18: proxmox.node: the key is missing. Proxmox host that the VMs run on.",

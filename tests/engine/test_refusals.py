@@ -52,7 +52,7 @@ SITE_CASES = {
         {"proxmox_unreachable": True},
         [
             f"{FILE}:19: proxmox.endpoint: https://px.wd.ktz.me/ does not answer: connection refused. Is the address right, "
-            "the host up, its certificate one that this machine trusts?"
+            "the host up, its certificate one that this machine trusts? (Without a port it is 443; Proxmox itself listens on 8006.)"
         ],
     ),
 }
