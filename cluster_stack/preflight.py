@@ -58,7 +58,8 @@ def check_vm_is_ours(cluster: ClusterFile, token: str, node: NodePlan, notes: st
         with ProxmoxApi(proxmox.endpoint, token, insecure=proxmox.insecure) as api:
             guests = {int(guest["vmid"]): guest for guest in api.get("cluster", "resources", type="vm")}
             guest = guests.get(node.vm_id)
-            if guest is None or marked(notes_of(guest, api)) == marked(notes):
+            # No mark on either side is no proof.
+            if guest is None or (marked(notes) and marked(notes_of(guest, api)) == marked(notes)):
                 return
     except ProxmoxUnreachableError as error:
         raise ConfigError([_unreachable(cluster, error)]) from None
