@@ -15,6 +15,7 @@ from pydantic_core import ErrorDetails
 from cluster_stack.config import document as yaml_document
 from cluster_stack.config import rules
 from cluster_stack.config.document import Document
+from cluster_stack.config.documentation import description
 from cluster_stack.config.models import ClusterConfig
 from cluster_stack.config.problems import ConfigError, Problem
 
@@ -156,9 +157,9 @@ def _nearest(path: tuple[int | str, ...]) -> str:
 def _meaning(path: tuple[int | str, ...]) -> str:
     """The key's documentation, on one line."""
     model = _model(path[:-1])
-    for info in model.model_fields.values() if model else ():
-        if info.alias == path[-1] and info.description:
-            return " ".join(info.description.split())
+    name = next((name for name, info in model.model_fields.items() if info.alias == path[-1]), None) if model else None
+    if model and name and (text := description(model, name)):
+        return text
     keys = _keys(path)
     return f"Keys that belong below it: {', '.join(keys)}." if keys else ""
 

@@ -7,7 +7,7 @@ together is said in ``cluster_stack.config.rules``. Nothing here knows Pulumi, P
 from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv4Network
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
@@ -24,9 +24,17 @@ class Model(BaseModel):
         frozen=True,
         strict=True,
         alias_generator=to_camel,
-        use_attribute_docstrings=True,
         defer_build=True,  # one validator, for the whole file, instead of one for each model: 40 ms of every start
     )
+
+
+def _section() -> Any:
+    """A mapping of which every key may be left out.
+
+    Its default is validated with the whole file. An instance as the default would build a validator of its own for each
+    such model at every start.
+    """
+    return Field(default={}, validate_default=True)
 
 
 def _refuse(what: str, fix: str) -> PydanticCustomError:
@@ -151,13 +159,13 @@ class WorkerResources(Model):
 class ControlPlane(Model):
     count: Annotated[int, Field(ge=1), AfterValidator(_odd)]
     """How many control planes: 1, or 3 to survive the loss of one, or 5 to survive the loss of two."""
-    resources: ControlPlaneResources = ControlPlaneResources()
+    resources: ControlPlaneResources = _section()
 
 
 class Workers(Model):
     count: Annotated[int, Field(ge=0)]
     """How many workers. With 0, the control planes run the workloads too."""
-    resources: WorkerResources = WorkerResources()
+    resources: WorkerResources = _section()
 
 
 class Topology(Model):
@@ -229,7 +237,7 @@ class Proxmox(Model):
     insecure: bool = False
     """Do not check the certificate of the Proxmox API."""
     storage: Storage
-    network: ProxmoxNetwork = ProxmoxNetwork()
+    network: ProxmoxNetwork = _section()
     vm: Vm
 
 
@@ -254,8 +262,8 @@ class Infrastructure(Model):
 class Gitops(Model):
     enabled: bool = False
     """Install Flux. Not acted on yet: `true` gets a warning."""
-    flux: Flux = Flux()
-    infrastructure: Infrastructure = Infrastructure()
+    flux: Flux = _section()
+    infrastructure: Infrastructure = _section()
 
 
 class ClusterConfig(Model):
@@ -264,7 +272,7 @@ class ClusterConfig(Model):
     metadata: Metadata
     cluster: Cluster
     proxmox: Proxmox
-    gitops: Gitops = Gitops()
+    gitops: Gitops = _section()
 
     @property
     def talos_cluster_name(self) -> str:

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from cluster_stack.config import cluster_names, load, load_text
+from cluster_stack.config.documentation import description
+from cluster_stack.config.models import ClusterConfig
 
 ROOT = Path(__file__).parents[2]
 MINIMAL = """
@@ -62,8 +64,6 @@ def test_the_sizes_of_the_original_documents(resources: str, expected: tuple[int
 
 
 def test_every_key_is_explained() -> None:
-    from cluster_stack.config.models import ClusterConfig
-
     silent = []
 
     def look(model, path: str) -> None:
@@ -71,7 +71,7 @@ def test_every_key_is_explained() -> None:
             below = getattr(info.annotation, "model_fields", None)
             if below is not None:
                 look(info.annotation, f"{path}{info.alias}.")
-            elif not info.description:
+            elif not description(model, name):
                 silent.append(f"{path}{name}")
 
     look(ClusterConfig, "")
