@@ -7,26 +7,28 @@ import pulumi
 
 from cluster_stack import preflight, project
 from cluster_stack.components import Cluster, ClusterArgs
+from cluster_stack.components.previous import previous
 from cluster_stack.config import ConfigError
 
 stack = pulumi.get_stack()
 secret_token = pulumi.Config().get_secret(preflight.TOKEN_KEY)
 token = pulumi.Config().get(preflight.TOKEN_KEY) or os.environ.get(preflight.TOKEN_VARIABLE)
 try:
-    planned = project.plan(stack)
+    planned = project.plan(stack, previous=previous())
     preflight.check_token(stack, token)
     if token and not pulumi.runtime.is_dry_run():
         preflight.check(planned.file, planned.nodes, token)
 except ConfigError as error:
     raise pulumi.RunError(str(error)) from None
 for warning in planned.warnings:
-    pulumi.warn(warning)
+    pulumi.warn(str(warning))
 
 cluster = Cluster(
     stack,
     ClusterArgs(
         config=planned.file.config,
         nodes=planned.nodes,
+        patches=planned.patches,
         proxmox_api_token=secret_token,
         check_vm_is_ours=partial(preflight.check_vm_is_ours, planned.file, token or ""),
     ),

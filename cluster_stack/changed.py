@@ -1,7 +1,7 @@
-"""Which clusters does a change touch?
+"""What git knows: which clusters a change touches, and what a cluster's files were.
 
-Tells by the paths of the changed files alone, and so errs on the side of too many: a path that is not known to be
-harmless touches every cluster. Imports no Pulumi.
+Which clusters are touched is told by the paths of the changed files alone, and so errs on the side of too many: a path
+that is not known to be harmless touches every cluster. Imports no Pulumi.
 """
 
 from __future__ import annotations
@@ -51,10 +51,29 @@ def _touched_by(path: PurePosixPath, names: Sequence[str]) -> Iterable[str]:
 
 def changed_files(root: Path, base: str) -> list[str]:
     """The files of the project in ``root`` that HEAD changed since it left ``base``. Raises GitError."""
-    revision = _git(root, "rev-parse", "--verify", "--quiet", f"{base}^{{commit}}").strip()
+    revision = _commit(root, base)
     # A renamed cluster is one that went and one that came: without --no-renames git would name the new one only.
     listed = _git(root, "diff", "--name-only", "--no-renames", "--relative", "-z", f"{revision}...HEAD")
     return [file for file in listed.split("\0") if file]
+
+
+def cluster_at(root: Path, revision: str, name: str) -> dict[str, bytes]:
+    """The files of a cluster as they were at ``revision``: paths from the project's folder in ``root`` -> contents.
+
+    Empty where there was no such cluster. Raises GitError.
+    """
+    commit, folder = _commit(root, revision), f"clusters/{name}/"
+    listed = _git(root, "ls-tree", "-r", "-z", "--name-only", commit, "--", "clusters/")
+    files = [file for file in listed.split("\0") if file.startswith(folder)]
+    if folder + FILE_NAME not in files:
+        return {}
+    return {
+        file: _git(root, "cat-file", "blob", f"{commit}:./{file}").encode(errors="surrogateescape") for file in files
+    }
+
+
+def _commit(root: Path, revision: str) -> str:
+    return _git(root, "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}").strip()
 
 
 def _git(root: Path, *arguments: str) -> str:

@@ -1,6 +1,7 @@
-"""`python -m cluster_stack ...`: a thin face on ``cluster_stack.automation``, and two commands that need no Pulumi.
+"""`python -m cluster_stack ...`: a thin face on ``cluster_stack.automation``, and the commands that need no Pulumi.
 
-Those two, ``check`` and ``changed``, do not import it: they run in workflows, hooks and editors, in milliseconds.
+Those (``check``, ``show``, ``diff``, ``changed``) do not import it: they run in workflows, hooks and editors, in
+milliseconds. What they print is made in ``cluster_stack.report``.
 """
 
 from __future__ import annotations
@@ -8,14 +9,13 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cluster_stack import changed, project
 from cluster_stack.config import ConfigError, cluster_names
-from cluster_stack.plan.nodes import NodePlan
 
 if TYPE_CHECKING:
     from cluster_stack import automation
@@ -39,7 +39,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         match options.command:
             case "check":
-                return _check(options.clusters)
+                return _check(options.clusters, as_json=options.json)
+            case "show":
+                return _show(options.cluster, options.svg, as_json=options.json)
+            case "diff":
+                return _diff(options.cluster, options.base, as_json=options.json)
             case "changed":
                 _print_changed(options.base, options.format)
                 return 0
@@ -96,6 +100,12 @@ def _parser() -> argparse.ArgumentParser:
     help_text = "Read and check clusters without asking anybody: no network, no Pulumi, no secrets."
     check = commands.add_parser("check", help=help_text, description=help_text)
     check.add_argument("clusters", nargs="*", metavar="cluster", help="name of a folder in clusters/ (default: all)")
+    show = command("show", "Show the machines of a cluster as they are planned: a table and a drawing. Asks nobody.")
+    show.add_argument("--svg", type=Path, metavar="FILE", help="write the drawing to a file, as an SVG image")
+    diff = command("diff", "Say what the edits of cluster.yaml would do to which machine. Asks nobody but git.")
+    diff.add_argument("--base", default="HEAD", metavar="REV", help="the revision to compare with (%(default)s)")
+    for offline in (check, show, diff):
+        offline.add_argument("--json", action="store_true", help="print one JSON document")
     help_text = "Name the clusters that a change may alter, by the files that HEAD changed since it left a revision."
     touched = commands.add_parser("changed", help=help_text, description=help_text)
     touched.add_argument("--base", required=True, metavar="REV", help="the revision, such as origin/main")
@@ -103,44 +113,39 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _check(names: Sequence[str]) -> int:
-    failed = False
-    for name in names or cluster_names(project.ROOT):
+def _check(names: Sequence[str], *, as_json: bool) -> int:
+    from cluster_stack.report import check
+
+    clusters = check.check(project.ROOT, names)
+    if as_json:
+        print(check.as_json(clusters))
+    else:
+        check.write(clusters)
+    return 1 if any(cluster.problems for cluster in clusters) else 0
+
+
+def _show(name: str, svg: Path | None, *, as_json: bool) -> int:
+    from cluster_stack.report import cluster, picture, text
+    from cluster_stack.report.terminal import terminal
+
+    view = cluster.ClusterView(project.plan(name, project.ROOT))
+    if svg is not None:
         try:
-            planned = project.plan(name, project.ROOT)
-        except ConfigError as error:
-            failed = True
-            for problem in error.problems:
-                _report("error", problem.file, problem.line, str(problem))
-            continue
-        print(f"{name}: {_summary(planned.nodes)}")
-        for warning in planned.warnings:
-            _report("warning", f"clusters/{name}/cluster.yaml", 0, warning)
-    return 1 if failed else 0
+            svg.write_text(picture.draw(view), encoding="utf-8")
+        except OSError as error:
+            print(f"{svg} cannot be written: {error.strerror}.", file=sys.stderr)
+            return 1
+    print(cluster.as_json(view) if as_json else f"{svg}: {view.summary}" if svg else text.draw(view, terminal()))
+    return 0
 
 
-def _summary(nodes: Sequence[NodePlan]) -> str:
-    roles = [node.role for node in nodes]
-    counts = [(roles.count("controlplane"), "control plane"), (roles.count("worker"), "worker")]
-    words = [f"{count} {word}{'' if count == 1 else 's'}" for count, word in counts]
-    ids = [node.vm_id for node in nodes]
-    return f"{', '.join(words)}, VM ids {min(ids)} to {max(ids)}"
+def _diff(name: str, base: str, *, as_json: bool) -> int:
+    from cluster_stack.report import diff
+    from cluster_stack.report.terminal import terminal
 
-
-def _report(kind: str, file: str, line: int, message: str) -> None:
-    if os.environ.get("GITHUB_ACTIONS") != "true":
-        print(message if kind == "error" else f"{kind}: {message}", file=sys.stderr)
-        return
-    # GitHub shows such a line beside the line of the file that it names.
-    place = f"file={_escaped(file, ':,')}" + (f",line={line}" if line else "")
-    print(f"::{kind} {place}::{_escaped(message)}")
-
-
-def _escaped(text: str, special: str = "") -> str:
-    """Text as GitHub's workflow commands want it: without line ends, and without what separates their parts."""
-    for character in "%\r\n" + special:  # the percent sign first: it is what the others become
-        text = text.replace(character, f"%{ord(character):02X}")
-    return text
+    found = diff.diff(project.ROOT, name, base)
+    print(diff.as_json(found) if as_json else diff.as_text(found, terminal()))
+    return 1 if found.changes.refused else 0
 
 
 def _print_changed(base: str, form: str) -> None:

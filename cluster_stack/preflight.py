@@ -11,7 +11,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from cluster_stack.config import ClusterFile, ConfigError, Problem
-from cluster_stack.plan.nodes import NodePlan
+from cluster_stack.plan.boot import boot_images
+from cluster_stack.plan.checks import place_of
+from cluster_stack.plan.nodes import NodePlan, Path
 from cluster_stack.plan.ownership import marked
 from cluster_stack.proxmox_api import TOKEN_FORM, ProxmoxApi, ProxmoxRefusedError, ProxmoxUnreachableError
 
@@ -30,6 +32,7 @@ _VM_PRIVILEGES = (
     "VM.Config.Options",
     "VM.PowerMgmt",
 )
+_AUDIT = {"Datastore.Audit"}
 _AGENT_PRIVILEGES = ("VM.GuestAgent.Audit", "VM.GuestAgent.Unrestricted", "VM.Monitor")
 """Reading the guest agent: one of the first two since Proxmox VE 9, the last before."""
 
@@ -114,19 +117,39 @@ def _refused(cluster: ClusterFile, error: ProxmoxRefusedError) -> Problem:
 
 def _problems(cluster: ClusterFile, nodes: Sequence[NodePlan], api: ProxmoxApi) -> Iterator[Problem]:
     permissions: Mapping[str, Mapping[str, int]] = api.get("access", "permissions")
-    yield from _privileges(cluster, permissions)
-    proxmox = cluster.config.proxmox
+    yield from _privileges(cluster, nodes, permissions)
     hosts = {str(host["node"]): host for host in api.get("nodes")}
-    if proxmox.node not in hosts:
-        yield cluster.problem("proxmox.node", f"there is no host {proxmox.node!r}.", f"Hosts: {_listed(hosts)}.")
-        return
-    if hosts[proxmox.node].get("status") == "offline":
-        fix = "Start it, or name a host that is up."
-        yield cluster.problem("proxmox.node", f"the host {proxmox.node} is offline.", fix)
-        return
-    yield from _storages(cluster, api)
-    yield from _bridge(cluster, api)
+    usable = []
+    for name in dict.fromkeys(node.host for node in nodes):
+        wrong = list(_host(cluster, name, hosts))
+        yield from wrong
+        if not wrong:
+            usable.append(name)
+    yield from _storages(cluster, nodes, usable, api)
+    for name in usable:
+        yield from _bridges(cluster, nodes, name, api)
+    yield from _mappings(cluster, nodes, api)
+    yield from _pool(cluster, api)
     yield from _vm_ids(cluster, nodes, api)
+
+
+def _host(cluster: ClusterFile, name: str, hosts: Mapping[str, Mapping[str, Any]]) -> Iterator[Problem]:
+    key = _host_key(cluster, name)
+    if name not in hosts:
+        yield cluster.problem(key, f"there is no host {name!r}.", f"Hosts: {_listed(hosts)}.")
+    elif hosts[name].get("status") == "offline":
+        yield cluster.problem(key, f"the host {name} is offline.", "Start it, or name a host that is up.")
+
+
+def _host_key(cluster: ClusterFile, name: str) -> Path:
+    """Where the file names a host."""
+    proxmox = cluster.config.proxmox
+    if proxmox.node == name:
+        return ("proxmox", "node")
+    for index, host in enumerate(proxmox.nodes):
+        if host.name == name:
+            return ("proxmox", "nodes", index)
+    return ("proxmox",)
 
 
 def privileges_at(permissions: Mapping[str, Mapping[str, int]], path: str) -> set[str]:
@@ -141,20 +164,10 @@ def privileges_at(permissions: Mapping[str, Mapping[str, int]], path: str) -> se
     return {name for name, propagates in granted.items() if propagates or candidate == path}
 
 
-def _privileges(cluster: ClusterFile, permissions: Mapping[str, Mapping[str, int]]) -> Iterator[Problem]:
-    proxmox = cluster.config.proxmox
-    iso_storage = proxmox.storage.iso_path.partition(":")[0]
-    # A machine with a static address reads it from a cloud-init drive; one with DHCP tells it through its agent.
-    address = {"VM.Config.Cloudinit"} if cluster.config.static_addresses else set(_AGENT_PRIVILEGES)
-    vm, datastore = f"/vms/{proxmox.vm.id_base}", f"/storage/{proxmox.storage.datastore}"
-    bridge = f"/sdn/zones/localnetwork/{proxmox.network.bridge}"
-    needed = [
-        ("proxmox.vm.idBase", vm, [*({name} for name in _VM_PRIVILEGES), address]),
-        ("proxmox.storage.datastore", datastore, [{"Datastore.AllocateSpace"}, {"Datastore.Audit"}]),
-        ("proxmox.storage.isoPath", f"/storage/{iso_storage}", [{"Datastore.Audit", "Datastore.AllocateSpace"}]),
-        ("proxmox.network.bridge", bridge, [{"SDN.Use"}]),
-    ]
-    for key, path, alternatives in needed:
+def _privileges(
+    cluster: ClusterFile, nodes: Sequence[NodePlan], permissions: Mapping[str, Mapping[str, int]]
+) -> Iterator[Problem]:
+    for key, path, alternatives in _needed(cluster, nodes):
         granted = privileges_at(permissions, path)
         missing = [" or ".join(sorted(names)) for names in alternatives if not names & granted]
         if missing:
@@ -162,20 +175,92 @@ def _privileges(cluster: ClusterFile, permissions: Mapping[str, Mapping[str, int
             yield cluster.problem(key, what, "Add it to the token's role (docs/proxmox.md has the whole role).")
 
 
-def _storages(cluster: ClusterFile, api: ProxmoxApi) -> Iterator[Problem]:
-    proxmox = cluster.config.proxmox
-    storages = {str(storage["storage"]): storage for storage in api.get("nodes", proxmox.node, "storage")}
-    datastore, iso_path = proxmox.storage.datastore, proxmox.storage.iso_path
-    yield from _storage(cluster, "proxmox.storage.datastore", datastore, "images", storages)
+def _needed(cluster: ClusterFile, nodes: Sequence[NodePlan]) -> Iterator[tuple[str, str, list[set[str]]]]:
+    """(key, path in Proxmox, privileges there: one of each set)."""
+    config, proxmox = cluster.config, cluster.config.proxmox
+    storage = proxmox.storage
+    vm: list[set[str]] = [{name} for name in _VM_PRIVILEGES]
+    # A machine with a static address reads it from a cloud-init drive; one with DHCP tells it through its agent.
+    vm.append({"VM.Config.Cloudinit"} if config.static_addresses else set(_AGENT_PRIVILEGES))
+    if len({node.host for node in nodes}) > 1:
+        vm.append({"VM.Migrate"})
+    yield "proxmox.vm.idBase", f"/vms/{proxmox.vm.id_base}", vm
+    yield "proxmox.storage.datastore", f"/storage/{storage.datastore}", [{"Datastore.AllocateSpace"}, _AUDIT]
+    if storage.iso_path is not None:
+        iso = storage.iso_path.partition(":")[0]
+        yield "proxmox.storage.isoPath", f"/storage/{iso}", [{"Datastore.Audit", "Datastore.AllocateSpace"}]
+    else:
+        key = "proxmox.storage.imageDatastore" if storage.image_datastore else "proxmox.storage.datastore"
+        images = storage.image_datastore or storage.datastore
+        yield key, f"/storage/{images}", [{"Datastore.AllocateTemplate"}, {"Datastore.Allocate"}, _AUDIT]
+        for image in boot_images(config, nodes):
+            # Proxmox itself asks the Image Factory for the file.
+            yield key, f"/nodes/{image.host}", [{"Sys.AccessNetwork", "Sys.Modify"}]
+    for bridge in sorted({card.bridge for node in nodes for card in node.cards}):
+        yield "proxmox.network.bridge", f"/sdn/zones/localnetwork/{bridge}", [{"SDN.Use"}]
+    for mapping in sorted({device.mapping for node in nodes for device in node.pci_devices}):
+        yield "cluster.topology", f"/mapping/pci/{mapping}", [{"Mapping.Use"}]
+    if proxmox.vm.pool:
+        yield "proxmox.vm.pool", f"/pool/{proxmox.vm.pool}", [{"Pool.Allocate", "VM.Allocate"}, {"Pool.Audit"}]
+    if proxmox.vm.ha:
+        yield "proxmox.vm.ha", "/", [{"Sys.Console"}, {"Sys.Audit"}]
+
+
+def _storages(
+    cluster: ClusterFile, nodes: Sequence[NodePlan], hosts: Sequence[str], api: ProxmoxApi
+) -> Iterator[Problem]:
+    config, storage = cluster.config, cluster.config.proxmox.storage
+    found = {host: {str(one["storage"]): one for one in api.get("nodes", host, "storage")} for host in hosts}
+    wanted = [("proxmox.storage.datastore", storage.datastore, "images", hosts)]
+    wanted += [
+        ("cluster.topology", disk.datastore, "images", [node.host])
+        for node in nodes
+        for disk in node.extra_disks
+        if node.host in hosts and disk.datastore != storage.datastore
+    ]
+    if storage.iso_path is None:
+        key = "proxmox.storage.imageDatastore" if storage.image_datastore else "proxmox.storage.datastore"
+        images = [image for image in boot_images(config, nodes) if image.host in hosts]
+        wanted += [(key, image.datastore, "import", [image.host]) for image in images]
+    told = set()
+    for key, name, content, on in wanted:
+        for host in on:
+            for problem in _storage(cluster, key, host, name, content, found[host]):
+                if problem not in told:
+                    told.add(problem)
+                    yield problem
+    yield from _shared(cluster, found)
+    if storage.iso_path is not None:
+        for host in hosts:
+            yield from _iso(cluster, host, found[host], api)
+
+
+def _shared(cluster: ClusterFile, found: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Iterator[Problem]:
+    """An image that two hosts fetch to one storage would be in its own way."""
+    storage = cluster.config.proxmox.storage
+    names = {storage.datastore, storage.image_datastore, *storage.shared} - {None}
+    for name in sorted(filter(None, names)):
+        shared = {bool(storages[name].get("shared", 0)) for storages in found.values() if name in storages}
+        if shared == {False} and name in storage.shared:
+            what = f"the storage {name!r} is not shared by the hosts."
+            yield cluster.problem("proxmox.storage.shared", what, "Remove it from the list.")
+        elif shared == {True} and name not in storage.shared and len(found) > 1:
+            what = f"the hosts share the storage {name!r}."
+            yield cluster.problem("proxmox.storage", what, f"Write `shared: [{name}]`.")
+
+
+def _iso(
+    cluster: ClusterFile, host: str, storages: Mapping[str, Mapping[str, Any]], api: ProxmoxApi
+) -> Iterator[Problem]:
+    iso_path = cluster.config.proxmox.storage.iso_path
+    assert iso_path is not None
     iso_storage = iso_path.partition(":")[0]
-    wrong = list(_storage(cluster, "proxmox.storage.isoPath", iso_storage, "iso", storages))
+    wrong = list(_storage(cluster, "proxmox.storage.isoPath", host, iso_storage, "iso", storages))
     yield from wrong
     if wrong:
         return
-    volumes = [
-        str(volume["volid"])
-        for volume in api.get("nodes", proxmox.node, "storage", iso_storage, "content", content="iso")
-    ]
+    content = api.get("nodes", host, "storage", iso_storage, "content", content="iso")
+    volumes = [str(volume["volid"]) for volume in content]
     if iso_path not in volumes:
         talos = [volume for volume in volumes if "talos" in volume.lower()]
         fix = f"Upload it, or write one of: {_listed(talos or volumes)}."
@@ -183,9 +268,8 @@ def _storages(cluster: ClusterFile, api: ProxmoxApi) -> Iterator[Problem]:
 
 
 def _storage(
-    cluster: ClusterFile, key: str, name: str, content: str, storages: Mapping[str, Mapping[str, Any]]
+    cluster: ClusterFile, key: str, host: str, name: str, content: str, storages: Mapping[str, Mapping[str, Any]]
 ) -> Iterator[Problem]:
-    host = cluster.config.proxmox.node
     usable = sorted(
         found for found, storage in storages.items() if content in str(storage.get("content", "")).split(",")
     )
@@ -199,12 +283,39 @@ def _storage(
         yield cluster.problem(key, f"the storage {name!r} is not active on {host}.", "Mount or enable it there.")
 
 
-def _bridge(cluster: ClusterFile, api: ProxmoxApi) -> Iterator[Problem]:
-    proxmox = cluster.config.proxmox
-    bridges = [str(network["iface"]) for network in api.get("nodes", proxmox.node, "network", type="any_bridge")]
-    if proxmox.network.bridge not in bridges:
-        what = f"there is no bridge {proxmox.network.bridge!r} on {proxmox.node}."
-        yield cluster.problem("proxmox.network.bridge", what, f"Bridges there: {_listed(bridges)}.")
+def _bridges(cluster: ClusterFile, nodes: Sequence[NodePlan], host: str, api: ProxmoxApi) -> Iterator[Problem]:
+    bridges = [str(network["iface"]) for network in api.get("nodes", host, "network", type="any_bridge")]
+    wanted = {card.bridge: number for node in nodes if node.host == host for number, card in enumerate(node.cards)}
+    for bridge, number in wanted.items():
+        if bridge not in bridges:
+            key = "cluster.topology" if number else "proxmox.network.bridge"
+            what = f"there is no bridge {bridge!r} on {host}."
+            yield cluster.problem(key, what, f"Bridges there: {_listed(bridges)}.")
+
+
+def _mappings(cluster: ClusterFile, nodes: Sequence[NodePlan], api: ProxmoxApi) -> Iterator[Problem]:
+    wanted = {(device.mapping, node.host): node for node in nodes for device in node.pci_devices}
+    if not wanted:
+        return
+    mappings = {str(found["id"]): found for found in api.get("cluster", "mapping", "pci")}
+    for (name, host), node in wanted.items():
+        path = place_of(cluster, node, "pci_devices")
+        if name not in mappings:
+            what = f"there is no PCI mapping {name!r}, or the API token may not see it."
+            yield cluster.problem(path, what, f"Mappings: {_listed(mappings)}.")
+        elif f"node={host}" not in ",".join(map(str, mappings[name].get("map", ()))).split(","):
+            what = f"the PCI mapping {name!r} has no device on {host}, where {node.name} runs."
+            yield cluster.problem(path, what, "Place the node on a host that has one (placement.nodes).")
+
+
+def _pool(cluster: ClusterFile, api: ProxmoxApi) -> Iterator[Problem]:
+    name = cluster.config.proxmox.vm.pool
+    if name is None:
+        return
+    pools = [str(pool["poolid"]) for pool in api.get("pools")]
+    if name not in pools:
+        what = f"there is no resource pool {name!r}, or the API token may not see it."
+        yield cluster.problem("proxmox.vm.pool", what, f"Pools: {_listed(pools)}.")
 
 
 def _vm_ids(cluster: ClusterFile, nodes: Sequence[NodePlan], api: ProxmoxApi) -> Iterator[Problem]:

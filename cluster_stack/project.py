@@ -1,16 +1,22 @@
-"""One cluster, read and checked, ready to be built: what both the Pulumi program and the tools begin with.
+"""The clusters of a project, read, planned and checked: what the Pulumi program and the tools begin with.
 
-Imports no Pulumi.
+Imports no Pulumi and asks nobody.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
-from cluster_stack.config import ClusterFile, ConfigError, cluster_names, load
-from cluster_stack.plan.collisions import vm_id_collisions
+from cluster_stack.config import ClusterFile, ConfigError, Problem, cluster_names, load
+from cluster_stack.plan import checks, upgrades, user_patches
+from cluster_stack.plan.advice import advice
+from cluster_stack.plan.collisions import Member, Neighbourhood
 from cluster_stack.plan.nodes import NodePlan, plan_nodes
+from cluster_stack.plan.upgrades import NEW, Previous
+from cluster_stack.plan.versions import minor
 
 ROOT = Path(__file__).resolve().parent.parent
 """The project's folder: where Pulumi.yaml and clusters/ are."""
@@ -22,22 +28,66 @@ class PlannedCluster:
 
     file: ClusterFile
     nodes: tuple[NodePlan, ...]
-    warnings: tuple[str, ...]
+    patches: Mapping[str, tuple[str, ...]]
+    """The user's patches of each node's machine configuration, as the Talos provider takes them."""
+    warnings: tuple[Problem, ...]
 
 
-def plan(name: str, root: Path = ROOT) -> PlannedCluster:
-    """Read cluster ``name`` and check it, against the other clusters too. Raises ConfigError with every problem."""
-    file = load(root, name)
-    files, warnings = {name: file}, []
-    for other in cluster_names(root):
+class Project:
+    """A folder with ``clusters/``. Every file is read once."""
+
+    def __init__(self, root: Path = ROOT) -> None:
+        self.root = root
+
+    @cached_property
+    def names(self) -> list[str]:
+        return cluster_names(self.root)
+
+    @cached_property
+    def _members(self) -> Mapping[str, Member | ConfigError]:
+        """Every cluster, or what is wrong with its file."""
+        return {name: self._read(name) for name in self.names}
+
+    @cached_property
+    def _neighbourhood(self) -> Neighbourhood:
+        return Neighbourhood([found for found in self._members.values() if isinstance(found, Member)])
+
+    def _read(self, name: str) -> Member | ConfigError:
         try:
-            files.setdefault(other, load(root, other))
-        except ConfigError:
-            # Its own preview says what is wrong with it; this cluster must not wait for that.
-            warnings.append(f"clusters/{other}/cluster.yaml has errors, so its VM ids could not be compared.")
-    problems = list(vm_id_collisions(name, files))
-    if problems:
-        raise ConfigError(problems)
-    if file.config.gitops.enabled:
-        warnings.append(str(file.problem("gitops.enabled", "Flux is not installed yet.", "Install it by hand.")))
-    return PlannedCluster(file, plan_nodes(file.config), tuple(warnings))
+            file = load(self.root, name)
+        except ConfigError as error:
+            return error
+        try:
+            return Member(file, plan_nodes(file.config))
+        except ValueError as error:
+            # A schematic with a value of which nobody can tell how the Image Factory would write it.
+            return ConfigError([file.problem("cluster.talos.schematic", str(error), "")])
+
+    def plan(self, name: str, previous: Previous = NEW) -> PlannedCluster:
+        """One cluster, checked against the others and against what it was. Raises ConfigError with every problem."""
+        mine = self._members[name] if name in self.names else self._read(name)
+        if isinstance(mine, ConfigError):
+            raise mine
+        talos_minor = minor(mine.file.config.cluster.talos.version)
+        read = user_patches.read(mine.file, mine.nodes, self.root, talos_minor)
+        problems = [
+            *checks.check(mine.file, mine.nodes, self.root),
+            *upgrades.check(mine.file, previous),
+            *self._neighbourhood.collisions(mine),
+            *read.problems,
+        ]
+        if problems:
+            raise ConfigError(problems)
+        return PlannedCluster(mine.file, mine.nodes, read.texts, (*advice(mine), *self._unread(mine)))
+
+    def _unread(self, mine: Member) -> Iterator[Problem]:
+        for name, found in self._members.items():
+            if isinstance(found, ConfigError) and name != mine.name:
+                # Its own preview says what is wrong with it; this cluster must not wait for that.
+                what = f"clusters/{name}/cluster.yaml has errors, so this cluster could not be compared with it."
+                yield mine.file.problem("metadata.name", what, f"Run `python -m cluster_stack check {name}`.")
+
+
+def plan(name: str, root: Path = ROOT, previous: Previous = NEW) -> PlannedCluster:
+    """One cluster of a project. Raises ConfigError with every problem."""
+    return Project(root).plan(name, previous)

@@ -8,9 +8,10 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TextIO
 
 from lab import lifecycle
-from lab.control import ControlError
+from lab.control import Client, ControlError
 from lab.datacentre import Datacentre, DatacentreError, load
 from lab.directory import LabDirectory
 from lab.lifecycle import LabError
@@ -28,6 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "restart": lambda: _stop(directory) or _start(directory, load(directory.datacentre)),
         "status": lambda: _status(directory, load(directory.datacentre)),
         "exec": lambda: _exec(directory, load(directory.datacentre), options),
+        "schematic": lambda: _schematic(directory, options.files),
         "erase": lambda: _erase(directory),
     }
     try:
@@ -50,6 +52,8 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("status", help="what runs, and how to reach it")
     execute = commands.add_parser("exec", help="run a command inside: exec -- pulumi up -s homelab")
     execute.add_argument("words", nargs=argparse.REMAINDER, metavar="-- command")
+    schematic = commands.add_parser("schematic", help="post schematics to the Image Factory; prints their ids")
+    schematic.add_argument("files", nargs="+", type=argparse.FileType(), metavar="file", help="YAML; - reads the input")
     commands.add_parser("erase", help="remove the folder of a stopped lab")
     return parser
 
@@ -101,6 +105,13 @@ def _exec(directory: LabDirectory, datacentre: Datacentre, options: argparse.Nam
     if not words:
         raise LabError("nothing to run: python -m lab exec -- <command>")
     lifecycle.execute(directory, datacentre, words)
+
+
+def _schematic(directory: LabDirectory, files: Sequence[TextIO]) -> int:
+    client = Client(directory)
+    for file in files:
+        print(client.post_schematic(file.read()))
+    return 0
 
 
 def _erase(directory: LabDirectory) -> int:

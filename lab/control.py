@@ -1,4 +1,4 @@
-"""What tests and, later, `python -m lab fault` may do to a running site: the faults, and the socket that takes them.
+"""What tests and the command line may do to a site behind its back: the faults, schematics for the Image Factory.
 
 A fault is a fact about the site ("DHCP is silent"), kept in the lab's folder until it is cleared, so it holds through
 a restart and can be set before a start. The protocol is one JSON object per line, either way, on a unix socket in the
@@ -15,7 +15,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from lab import schematics
 from lab.directory import LabDirectory, read_json, write_json
+from lab.schematics import SchematicError
 
 
 class Faults(BaseModel):
@@ -69,6 +71,19 @@ class Client:
     def status(self) -> dict[str, Any]:
         return self._ask({"command": "status"})
 
+    def post_schematic(self, text: str) -> str:
+        """Post a schematic to the Image Factory, as a person does with a browser or curl; returns its id.
+
+        Raises ControlError where the factory does not take the text for a schematic.
+        """
+        try:
+            return str(self._ask({"command": "schematic", "text": text})["id"])
+        except NobodyThereError:
+            try:
+                return schematics.post(self._directory, text)
+            except SchematicError as error:
+                raise ControlError(str(error)) from None
+
     def _apply(self, faults: Faults) -> None:
         try:
             self._ask({"command": "set", "faults": faults.model_dump(mode="json")})
@@ -103,9 +118,12 @@ def save_faults(directory: LabDirectory, faults: Faults) -> None:
 class Server:
     """The daemon's end: keeps the current faults and tells whoever asked to know when they change."""
 
-    def __init__(self, directory: LabDirectory, status: Callable[[], dict[str, Any]]) -> None:
+    def __init__(
+        self, directory: LabDirectory, status: Callable[[], dict[str, Any]], post_schematic: Callable[[str], str]
+    ) -> None:
         self._directory = directory
         self._status = status
+        self._post_schematic = post_schematic
         self._listeners: list[Callable[[], Any]] = []
         self._server: asyncio.Server | None = None
         self.faults = load_faults(directory)
@@ -137,6 +155,8 @@ class Server:
             command = request["command"]
             if command == "status":
                 return self._status()
+            if command == "schematic":
+                return {"id": self._post_schematic(request["text"])}
             if command == "set":
                 self.faults = Faults.model_validate(request["faults"])
                 save_faults(self._directory, self.faults)

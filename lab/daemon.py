@@ -19,7 +19,7 @@ from typing import Any
 
 from aiohttp import web
 
-from lab import certificates, control, network
+from lab import certificates, control, internet, network
 from lab.datacentre import Datacentre
 from lab.directory import LabDirectory, write_json
 from lab.hypervisor import PATH, Hypervisor
@@ -28,6 +28,7 @@ from lab.namespace import own_pid
 from lab.proxmox import cluster as proxmox
 from lab.proxmox import description
 from lab.proxmox.server import Server
+from lab.schematics import Schematics
 
 HTTPS = 443
 START_SECONDS = 20.0
@@ -40,11 +41,18 @@ class Site:
         self._directory = directory
         self._datacentre = datacentre
         self._node_binary = node_binary
-        self._control = control.Server(directory, self.status)
+        schematics = Schematics(directory, datacentre.factory.schematics)
+        self._factory = ImageFactory(datacentre.factory, schematics)
+        self._control = control.Server(directory, self.status, schematics.post)
         addresses = frozenset(datacentre.names.values())
         self._hypervisor = Hypervisor(directory, node_binary, addresses)
         self._cluster = proxmox.build(
-            directory, datacentre, description.load(), self._hypervisor, lambda: self._control.faults
+            directory,
+            datacentre,
+            description.load(),
+            self._hypervisor,
+            lambda: self._control.faults,
+            internet.client(directory.ca),
         )
         self._proxmox_site: web.TCPSite | None = None
         self._proxmox_runner: web.AppRunner | None = None
@@ -55,9 +63,8 @@ class Site:
         server = Server(self._cluster, self._directory.requests)
         self._proxmox_runner = await _runner(server.application())
         await self._open_or_close_proxmox()
-        factory = ImageFactory(self._directory, self._datacentre.factory)
         for registry in self._datacentre.factory.registries:
-            await self._serve(await _runner(factory.application(registry)), registry)
+            await self._serve(await _runner(self._factory.application(registry)), registry)
         await self._start_discovery()
         self._control.on_change(self._open_or_close_proxmox)
         self._control.on_change(self._refresh_dhcp)

@@ -30,10 +30,12 @@ class Image(Model):
     arch: str
     schematic: str
     extensions: tuple[str, ...]
+    secureboot: bool = False
 
 
 class Node(Model):
     name: str
+    address: IPv4Address
     cpus: int
     cpu_model: str
     memory_mib: int
@@ -50,19 +52,57 @@ class Dhcp(Model):
 
 
 class Bridge(Model):
+    """One network, on each host that has an address in it."""
+
     name: str
-    address: IPv4Interface
+    addresses: Mapping[str, IPv4Interface]
+    mtu: int = 1500
     dhcp: Dhcp | None = None
+    vlans: Mapping[int, Dhcp] = {}
+    """The VLANs of the network that have a DHCP server, by tag; in any other nobody answers."""
+
+    def dhcp_of(self, tag: int | None) -> Dhcp | None:
+        return self.dhcp if tag is None else self.vlans.get(tag)
 
 
 class Storage(Model):
-    """`dir` and `nfs` keep volumes as files, so volume names carry their format; no other type is built."""
+    """A storage of the cluster. One that is not shared is another one on every host, under the same name."""
 
     id: str
-    type: Literal["dir", "nfs"]
+    type: Literal["dir", "nfs", "lvmthin", "rbd"]
     content: tuple[ContentType, ...]
     size_gib: int
     shared: bool = False
+    nodes: tuple[str, ...] = ()
+    """The hosts that have it; none named: all of them."""
+
+    @property
+    def keeps_files(self) -> bool:
+        """Whether volumes are files, whose names carry their format; else they are raw block devices."""
+        return self.type in ("dir", "nfs")
+
+    def is_on(self, node: str) -> bool:
+        return not self.nodes or node in self.nodes
+
+
+class PciDevice(Model):
+    """One device of a PCI mapping, as the mapping's entry for a host names it."""
+
+    node: str
+    path: str
+    id: str
+    iommugroup: int
+
+
+class PciMapping(Model):
+    id: str
+    description: str = ""
+    map: tuple[PciDevice, ...]
+
+
+class Pool(Model):
+    id: str
+    comment: str = ""
 
 
 class Iso(Model):
@@ -104,7 +144,8 @@ class Proxmox(Model):
     bridges: tuple[Bridge, ...]
     storages: tuple[Storage, ...]
     isos: tuple[Iso, ...]
-    pools: tuple[str, ...]
+    mappings: tuple[PciMapping, ...] = ()
+    pools: tuple[Pool, ...]
     roles: Mapping[str, frozenset[str]]
     users: tuple[str, ...]
     tokens: tuple[Token, ...]

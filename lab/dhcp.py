@@ -1,4 +1,4 @@
-"""DHCP of the site's bridges: one address per MAC, kept as long as the pool lasts.
+"""DHCP of the site's networks: one address per MAC, kept as long as the pool lasts.
 
 There is no packet here: a machine learns what DHCP would tell it from its hardware file (lab.hypervisor). Owns the
 leases and the pool; knows nothing of VMs but their MAC addresses.
@@ -11,7 +11,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import TypedDict
 
-from lab.datacentre import Bridge
+from lab.datacentre import Dhcp
 from lab.directory import read_json, write_json
 
 
@@ -33,14 +33,11 @@ class Leases:
         self._path = path
         self._by_mac: dict[str, str] = read_json(path, {})  # oldest first
 
-    def offer(self, bridge: Bridge, mac: str, macs_in_use: Collection[str]) -> Offer | None:
-        """The lease of a MAC on a bridge, made when it first asks; None where the bridge has no DHCP."""
-        if bridge.dhcp is None:
-            return None
-        pool = bridge.dhcp
+    def offer(self, pool: Dhcp, mac: str, macs_in_use: Collection[str]) -> Offer:
+        """The lease of a MAC in a pool, made when it first asks. Raises PoolExhaustedError."""
         address = self._by_mac.get(mac)
         if address is None or not pool.first <= IPv4Address(address) <= pool.last:
-            address = self._allocate(bridge, macs_in_use)
+            address = self._allocate(pool, macs_in_use)
             self._by_mac[mac] = address
             write_json(self._path, self._by_mac)
         return Offer(
@@ -50,14 +47,14 @@ class Leases:
             leaseSeconds=pool.lease_seconds,
         )
 
-    def _allocate(self, bridge: Bridge, macs_in_use: Collection[str]) -> str:
-        assert bridge.dhcp is not None
+    def _allocate(self, pool: Dhcp, macs_in_use: Collection[str]) -> str:
         taken = set(self._by_mac.values())
-        for number in range(int(bridge.dhcp.first), int(bridge.dhcp.last) + 1):
+        for number in range(int(pool.first), int(pool.last) + 1):
             if str(IPv4Address(number)) not in taken:
                 return str(IPv4Address(number))
         for mac, address in self._by_mac.items():
-            if mac not in macs_in_use:  # its machine is gone: its lease has run out, oldest first
+            # Its machine is gone: its lease has run out, oldest first.
+            if mac not in macs_in_use and pool.first <= IPv4Address(address) <= pool.last:
                 del self._by_mac[mac]
                 return address
-        raise PoolExhaustedError(f"no free address between {bridge.dhcp.first} and {bridge.dhcp.last} on {bridge.name}")
+        raise PoolExhaustedError(f"no free address between {pool.first} and {pool.last}")

@@ -94,6 +94,11 @@ class LabDirectory:
         return self.root / "datacentre.yaml"
 
     @property
+    def schematics(self) -> Path:
+        """Those posted to the lab's Image Factory."""
+        return self.root / "schematics.json"
+
+    @property
     def leases(self) -> Path:
         return self.root / "leases.json"
 

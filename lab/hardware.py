@@ -6,7 +6,7 @@ Owns the shape of the contract with `talos-node machine <dir>` (lab/node), field
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TypedDict
+from typing import Literal, TypedDict
 
 from lab.datacentre import Image
 from lab.dhcp import Offer
@@ -19,6 +19,7 @@ class ImageFile(TypedDict):
     arch: str
     schematic: str
     extensions: list[str]
+    secureBoot: bool
 
 
 class Disk(TypedDict):
@@ -26,6 +27,8 @@ class Disk(TypedDict):
     path: str
     sizeBytes: int
     transport: str
+    serial: str
+    rotational: bool
 
 
 class Cdrom(TypedDict):
@@ -37,13 +40,34 @@ class Nic(TypedDict):
     name: str
     mac: str
     bridge: str
+    mtu: int
     dhcp: Offer | None
 
 
 class CidataNic(TypedDict, total=False):
+    """One NIC on the cloud-init drive. The address may be `dhcp`; without one, the NIC has no IPv4."""
+
     mac: str
     address: str
     gateway: str
+    address6: str
+    gateway6: str
+
+
+class PciDevice(TypedDict):
+    """A device of the host that the machine has for itself."""
+
+    address: str
+    id: str
+
+
+class Firmware(TypedDict):
+    """`keys` are those that the EFI disk has from the start: none (setup mode) or microsoft."""
+
+    kind: Literal["seabios", "ovmf"]
+    secureBoot: bool
+    efiDisk: bool
+    keys: Literal["none", "microsoft"]
 
 
 class Cidata(TypedDict):
@@ -67,7 +91,10 @@ class Machine(TypedDict):
     disks: list[Disk]
     cdrom: Cdrom | None
     bootOrder: list[str]
+    firmware: Firmware
+    tpm: str
     nics: list[Nic]
+    pciDevices: list[PciDevice]
     cidata: Cidata | None
     agentChannel: bool
     delays: MachineDelays
@@ -80,6 +107,7 @@ def image_file(image: Image) -> ImageFile:
         arch=image.arch,
         schematic=image.schematic,
         extensions=list(image.extensions),
+        secureBoot=image.secureboot,
     )
 
 

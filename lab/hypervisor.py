@@ -15,7 +15,7 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Interface
+from ipaddress import IPv4Address, ip_interface
 from pathlib import Path
 
 from lab import guest_agent, hardware, network
@@ -179,7 +179,8 @@ class Hypervisor:
         """
         offers = [offer for offer in read_json(folder / "dhcp.json", {}).values() if offer]
         cidata = read_json(folder / "machine.json", {}).get("cidata") or {"nics": []}
-        mine = {IPv4Interface(entry["address"]).ip for entry in [*offers, *cidata["nics"]] if entry.get("address")}
+        texts = [entry.get(key, "") for entry in [*offers, *cidata["nics"]] for key in ("address", "address6")]
+        mine = {ip_interface(text).ip for text in texts if "/" in text}
         for address in mine - self._server_addresses:
             network.remove_address(address)
 

@@ -1,32 +1,35 @@
-"""The Image Factory and GitHub's container registry, as far as a Talos node or a provider asks them.
+"""The Image Factory and GitHub's container registry, as far as a Talos node, Proxmox or a provider asks them.
 
-Owns which schematics, versions and installer images exist. A manifest here says that an image exists and what is in
-it; it has no layers, because nobody here unpacks one.
+Owns which versions, installer images and boot images exist. A manifest here says that an image exists and what is in
+it; it has no layers, because nobody here unpacks one. A boot image is a description of itself.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import lzma
 import re
-from typing import Any
 
-import yaml
 from aiohttp import web
 
-from lab.datacentre import Factory
-from lab.directory import LabDirectory, read_json, write_json
+from lab.datacentre import Factory, Image
+from lab.disk_image import DiskImage
+from lab.schematics import SchematicError, Schematics, extensions_of
 
 PLATFORMS = frozenset(["metal", "nocloud", "aws", "azure", "gcp", "openstack", "vmware", "hcloud", "digital-ocean"])
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+IMAGE = re.compile(
+    r"(?P<platform>[a-z-]+)-(?P<arch>amd64|arm64)(?P<secureboot>-secureboot)?"
+    r"\.(?P<format>iso|qcow2|raw)(?P<compression>(?<!iso)\.xz)?"
+)
 INSTALLER = re.compile(r"(?:(?P<platform>[a-z-]+?)-)?installer(?P<secureboot>-secureboot)?/(?P<schematic>[0-9a-f]{64})")
 
 
 class ImageFactory:
-    def __init__(self, directory: LabDirectory, factory: Factory) -> None:
+    def __init__(self, factory: Factory, schematics: Schematics) -> None:
         self._factory = factory
-        self._file = directory.root / "schematics.json"
-        self._schematics: dict[str, str] = {**factory.schematics, **read_json(self._file, {})}
+        self._schematics = schematics
 
     def application(self, registry: str) -> web.Application:
         """What one host name serves: the factory's API and registry, or the registry alone."""
@@ -44,6 +47,7 @@ class ImageFactory:
                 web.post("/schematics", self._create_schematic),
                 web.get("/schematics/{schematic}", self._schematic),
                 web.get("/version/{version}/extensions/official", self._extensions),
+                web.get("/image/{schematic}/{version}/{file}", self._image),
             ]
         application.add_routes(routes)
         return application
@@ -62,18 +66,41 @@ class ImageFactory:
 
     async def _create_schematic(self, request: web.Request) -> web.Response:
         try:
-            document = yaml.safe_load(await request.text()) or {}
-        except yaml.YAMLError as error:
-            raise web.HTTPBadRequest(text=f"error unmarshaling schematic: {error}\n") from None
-        text = canonical_schematic(document)
-        identifier = hashlib.sha256(text.encode()).hexdigest()
-        self._schematics.setdefault(identifier, text)
-        write_json(self._file, self._schematics)
-        return web.json_response({"id": identifier, "schematic": text}, status=201)
+            identifier = self._schematics.post(await request.text())
+        except SchematicError as error:
+            raise web.HTTPBadRequest(text=f"{error}\n") from None
+        return web.json_response({"id": identifier, "schematic": self._schematics.get(identifier)}, status=201)
+
+    async def _image(self, request: web.Request) -> web.Response:
+        """A disk image or an ISO, of a schematic that somebody has posted."""
+        text, version = self._schematics.get(request.match_info["schematic"]), request.match_info["version"]
+        if text is None:
+            raise web.HTTPNotFound(text="schematic not found\n")
+        version = version if version.startswith("v") else f"v{version}"
+        if version not in self._factory.versions:
+            raise web.HTTPNotFound(text=f"version {version} is not available\n")
+        match = IMAGE.fullmatch(request.match_info["file"])
+        if match is None or match["platform"] not in PLATFORMS:
+            raise web.HTTPBadRequest(text=f"error parsing profile from path: {request.match_info['file']!r}\n")
+        image = Image(
+            version=version,
+            platform=match["platform"],
+            arch=match["arch"],
+            schematic=request.match_info["schematic"],
+            extensions=tuple(extensions_of(text)),
+            secureboot=bool(match["secureboot"]),
+        )
+        body = DiskImage(format=match["format"], image=image).to_bytes()
+        name = request.match_info["file"]
+        return web.Response(
+            body=lzma.compress(body) if match["compression"] else body,
+            content_type="application/x-xz" if match["compression"] else "application/octet-stream",
+            headers={"Content-Disposition": f'attachment; filename="{name}"'},
+        )
 
     async def _extensions(self, request: web.Request) -> web.Response:
         self._known_version(request.match_info["version"])
-        names = sorted({name for text in self._schematics.values() for name in extensions_of(text)})
+        names = sorted({name for text in self._schematics for name in extensions_of(text)})
         return web.json_response(
             [{"name": name, "ref": f"ghcr.io/{name}", "digest": "", "author": "", "description": ""} for name in names]
         )
@@ -99,36 +126,6 @@ class ImageFactory:
     def _known_version(self, version: str) -> None:
         if version not in self._factory.versions:
             raise _no_manifest()
-
-
-def canonical_schematic(document: Any) -> str:
-    """The text whose hash is a schematic's id: the factory's own key order, indented by four, empty parts left out."""
-    customization = document.get("customization") or {}
-    kept: dict[str, Any] = {}
-    for name in ("extraKernelArgs", "meta", "systemExtensions", "secureboot", "bootloader"):
-        if customization.get(name):
-            kept[name] = customization[name]
-    if not kept:
-        return "customization: {}\n"
-    if extensions := kept.get("systemExtensions", {}).get("officialExtensions"):
-        kept["systemExtensions"] = {"officialExtensions": sorted(extensions)}
-    text: str = yaml.dump(
-        {"customization": kept}, Dumper=_FactoryDumper, indent=4, default_flow_style=False, sort_keys=False
-    )
-    return text
-
-
-class _FactoryDumper(yaml.SafeDumper):
-    """Go's YAML indents lists in mappings; Python's does not."""
-
-    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:  # noqa: ARG002 - PyYAML's signature
-        super().increase_indent(flow, False)
-
-
-def extensions_of(schematic: str) -> list[str]:
-    customization = (yaml.safe_load(schematic) or {}).get("customization") or {}
-    names: list[str] = (customization.get("systemExtensions") or {}).get("officialExtensions") or []
-    return names
 
 
 def _minor(version: str) -> tuple[int, int]:

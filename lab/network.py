@@ -1,6 +1,7 @@
 """The namespace's only interface, its loopback, and the addresses on it, told to the kernel through rtnetlink.
 
-Every address is a /32 on `lo`, so one that nobody holds is unreachable. Owns no address: the daemon and the nodes do.
+Every address is alone in its network on `lo`, so one that nobody holds is unreachable. Owns no address: the daemon and
+the nodes do.
 """
 
 from __future__ import annotations
@@ -10,12 +11,14 @@ import errno
 import os
 import socket
 import struct
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
 RTM_NEWLINK, RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 16, 20, 21, 22
 NLM_F_REQUEST, NLM_F_ACK, NLM_F_DUMP, NLM_F_CREATE = 0x1, 0x4, 0x300, 0x400
 NLMSG_ERROR, NLMSG_DONE = 2, 3
 IFA_ADDRESS, IFA_LOCAL = 1, 2
+Address = IPv4Address | IPv6Address
+
 LOOPBACK = 1  # `lo` is interface 1 of every network namespace
 IFF_UP = 1
 
@@ -24,12 +27,12 @@ def bring_up_loopback() -> None:
     _request(RTM_NEWLINK, NLM_F_ACK, struct.pack("=BxHiII", socket.AF_UNSPEC, 0, LOOPBACK, IFF_UP, IFF_UP))
 
 
-def add_address(address: IPv4Address) -> None:
+def add_address(address: Address) -> None:
     with contextlib.suppress(FileExistsError):
         _request(RTM_NEWADDR, NLM_F_ACK | NLM_F_CREATE, _address_message(address))
 
 
-def remove_address(address: IPv4Address) -> None:
+def remove_address(address: Address) -> None:
     try:
         _request(RTM_DELADDR, NLM_F_ACK, _address_message(address))
     except OSError as error:
@@ -37,22 +40,24 @@ def remove_address(address: IPv4Address) -> None:
             raise
 
 
-def addresses() -> set[IPv4Address]:
-    """The IPv4 addresses of this namespace, 127.0.0.1 aside."""
-    found = set()
-    for body in _request(RTM_GETADDR, NLM_F_DUMP, struct.pack("=BBBBi", socket.AF_INET, 0, 0, 0, 0)):
+def addresses() -> set[Address]:
+    """The addresses of this namespace, those of every loopback aside."""
+    found: set[Address] = set()
+    for body in _request(RTM_GETADDR, NLM_F_DUMP, struct.pack("=BBBBi", socket.AF_UNSPEC, 0, 0, 0, 0)):
         rest = body[8:]
         while len(rest) >= 4:
             length, kind = struct.unpack_from("=HH", rest)
-            if kind == IFA_LOCAL:
-                found.add(IPv4Address(rest[4:8]))
+            if kind in (IFA_LOCAL, IFA_ADDRESS):  # IPv6 has only the latter
+                found.add(ip_address(rest[4:length]))
             rest = rest[(length + 3) & ~3 :]
     return {address for address in found if not address.is_loopback}
 
 
-def _address_message(address: IPv4Address) -> bytes:
-    header = struct.pack("=BBBBi", socket.AF_INET, 32, 0, 0, LOOPBACK)
-    return header + b"".join(struct.pack("=HH", 8, kind) + address.packed for kind in (IFA_LOCAL, IFA_ADDRESS))
+def _address_message(address: Address) -> bytes:
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    header = struct.pack("=BBBBi", family, address.max_prefixlen, 0, 0, LOOPBACK)
+    length = 4 + len(address.packed)
+    return header + b"".join(struct.pack("=HH", length, kind) + address.packed for kind in (IFA_LOCAL, IFA_ADDRESS))
 
 
 def _request(kind: int, flags: int, body: bytes) -> list[bytes]:

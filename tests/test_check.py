@@ -1,17 +1,22 @@
-"""`python -m cluster_stack check`, on a terminal and in a workflow."""
+"""`python -m cluster_stack check`, on a terminal, in a workflow, and for programs."""
 
 from __future__ import annotations
 
 import dataclasses
+import json
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cluster_stack import cli, project
 from cluster_stack.automation import Outputs
 from cluster_stack.cli import main
+from cluster_stack.config import load
+from cluster_stack.report import check
 
 ROOT = Path(__file__).parents[1]
 GOOD = (ROOT / "clusters/homelab/cluster.yaml").read_text()
@@ -31,9 +36,13 @@ def _write(clusters: Path, name: str, text: str) -> None:
     (clusters / name / "cluster.yaml").write_text(text)
 
 
+def _other(name: str, id_base: int) -> str:
+    text = GOOD.replace("name: homelab", f"name: {name}").replace("clusterName: talos-homelab", "")
+    return text.replace("idBase: 800", f"idBase: {id_base}")
+
+
 def test_a_line_for_each_good_cluster(clusters: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    prod = GOOD.replace("name: homelab", "name: prod").replace("idBase: 800", "idBase: 900")
-    _write(clusters, "prod", prod.replace("count: 1", "count: 3", 1))
+    _write(clusters, "prod", _other("prod", 900).replace("count: 1", "count: 3", 1))
     assert main(["check"]) == 0
     shown = capsys.readouterr()
     assert shown.out.splitlines() == [
@@ -42,7 +51,7 @@ def test_a_line_for_each_good_cluster(clusters: Path, capsys: pytest.CaptureFixt
     ]
     assert shown.err == ""
     assert main(["check", "prod"]) == 0
-    assert capsys.readouterr().out == "prod: 3 control planes, 1 worker, VM ids 900 to 910\n"
+    assert capsys.readouterr().out.startswith("prod: ")
 
 
 def test_every_problem_of_every_cluster(clusters: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -54,8 +63,91 @@ def test_every_problem_of_every_cluster(clusters: Path, capsys: pytest.CaptureFi
     lines = shown.err.splitlines()
     assert any(line.startswith("clusters/bad/cluster.yaml:") for line in lines)
     assert any(line.startswith("clusters/worse/cluster.yaml:") for line in lines)
-    assert "warning: clusters/bad/cluster.yaml has errors, so its VM ids could not be compared." in lines
+    assert any("clusters/bad/cluster.yaml has errors" in line for line in lines if line.startswith("warning: "))
     assert "Traceback" not in shown.err
+
+
+def test_a_folder_that_is_no_cluster(clusters: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (clusters / "empty").mkdir()
+    (clusters / "yml").mkdir()
+    (clusters / "yml" / "cluster.yml").touch()
+    (clusters / ".hidden").mkdir()
+    (clusters / "README.md").touch()
+    assert main(["check"]) == 1
+    assert capsys.readouterr().err.splitlines() == [
+        "clusters/empty/cluster.yaml: the folder has no cluster.yaml, so it is no cluster. "
+        "Write one, or move the folder out of clusters/.",
+        "clusters/yml/cluster.yaml: the folder has no cluster.yaml, so it is no cluster. "
+        "Rename cluster.yml to cluster.yaml.",
+    ]
+    assert main(["check", "homelab"]) == 0
+
+
+def test_a_project_without_clusters(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(project, "ROOT", tmp_path)
+    assert main(["check", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"ok": True, "clusters": []}
+
+
+def _json(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
+    code = main(["check", "--json", *arguments])
+    shown = capsys.readouterr()
+    assert shown.err == ""
+    document: dict[str, Any] = json.loads(shown.out)
+    assert code == (0 if document["ok"] else 1)
+    return document
+
+
+def test_for_programs(clusters: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    assert _json(capsys) == {
+        "ok": True,
+        "clusters": [{"name": "homelab", "nodes": 2, "problems": [], "warnings": []}],
+    }
+    _write(clusters, "bad", _other("bad", 900).replace("idBase: 900", "idBase: high"))
+    (clusters / "empty").mkdir()
+    document = _json(capsys)
+    assert [(found["name"], found["nodes"], len(found["problems"])) for found in document["clusters"]] == [
+        ("bad", 0, 1),
+        ("homelab", 2, 0),
+        ("empty", 0, 1),
+    ]
+    (problem,) = document["clusters"][0]["problems"]
+    assert problem.pop("fix").endswith(".")
+    assert problem == {
+        "file": "clusters/bad/cluster.yaml",
+        "line": 1 + GOOD[: GOOD.index("idBase")].count("\n"),
+        "key": "proxmox.vm.idBase",
+        "what": "'high' is not a whole number.",
+    }
+    (warning,) = document["clusters"][1]["warnings"]
+    assert (warning["file"], warning["key"]) == ("clusters/homelab/cluster.yaml", "metadata.name")
+
+
+def test_an_unknown_name_for_programs(clusters: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    document = _json(capsys, "homelub", "homelab")
+    assert not document["ok"]
+    assert [found["name"] for found in document["clusters"]] == ["homelub", "homelab"]
+    (problem,) = document["clusters"][0]["problems"]
+    assert (problem["line"], problem["key"], problem["what"]) == (0, "", "there is no cluster 'homelub'.")
+    assert problem["fix"].startswith("Did you mean homelab?")
+
+
+def test_every_file_is_read_once(clusters: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(5):
+        _write(clusters, f"other{number}x", _other(f"other{number}x", 1000 + 100 * number))
+    read: Counter[str] = Counter()
+
+    def counted(root: Path, name: str) -> object:
+        read[name] += 1
+        return load(root, name)
+
+    monkeypatch.setattr(project, "load", counted)
+    assert not any(found.problems for found in check.check(clusters.parent, []))
+    assert len(read) == 6
+    assert set(read.values()) == {1}
 
 
 def test_in_a_workflow_problems_are_annotations(
@@ -70,14 +162,16 @@ def test_in_a_workflow_problems_are_annotations(
     assert shown.err == ""
     *errors, good, warning = shown.out.splitlines()
     assert good == "homelab: 1 control plane, 1 worker, VM ids 800 to 810"
-    assert warning.startswith("::warning file=clusters/homelab/cluster.yaml::clusters/a,b:c/cluster.yaml has errors")
+    name = 1 + GOOD[: GOOD.index("name: homelab")].count("\n")
+    place = f"::warning file=clusters/homelab/cluster.yaml,line={name}::clusters/homelab/cluster.yaml:{name}: "
+    assert warning.startswith(f"{place}metadata.name: clusters/a,b:c/cluster.yaml has errors")
     place = f"::error file=clusters/a%2Cb%3Ac/cluster.yaml,line={line}::clusters/a,b:c/cluster.yaml:{line}: "
     assert any(error.startswith(f"{place}proxmox.vm.idBase: '50%25' ") for error in errors)
 
 
 def test_a_message_stays_on_its_line() -> None:
-    assert cli._escaped("100% of a:\r\nb, c") == "100%25 of a:%0D%0Ab, c"
-    assert cli._escaped("100% of a:\r\nb, c", ":,") == "100%25 of a%3A%0D%0Ab%2C c"
+    assert check._escaped("100% of a:\r\nb, c") == "100%25 of a:%0D%0Ab, c"
+    assert check._escaped("100% of a:\r\nb, c", ":,") == "100%25 of a%3A%0D%0Ab%2C c"
 
 
 def test_a_problem_of_the_whole_file_names_no_line(
@@ -94,14 +188,23 @@ def test_the_clusters_of_this_project_are_good(capsys: pytest.CaptureFixture[str
     assert main(["check"]) == 0, capsys.readouterr().err
 
 
-def test_neither_command_imports_pulumi() -> None:
+def test_no_offline_command_imports_pulumi(tmp_path: Path) -> None:
+    commands = [
+        ["check"],
+        ["check", "--json"],
+        ["show", "homelab"],
+        ["show", "homelab", "--json", "--svg", str(tmp_path / "homelab.svg")],
+        ["diff", "homelab"],
+        ["changed", "--base", "HEAD"],
+    ]
     program = (
         "import sys; from cluster_stack.cli import main\n"
-        "main(['check']); main(['changed', '--base', 'HEAD'])\n"
+        f"for command in {commands!r}: main(command)\n"
         "sys.exit('pulumi was imported' if 'pulumi' in sys.modules else 0)"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+    assert (tmp_path / "homelab.svg").exists()
 
 
 def test_the_outputs_that_can_be_asked_for_are_those_that_there_are() -> None:

@@ -61,7 +61,7 @@ def test_a_missing_privilege_is_named_with_its_place() -> None:
     del site.permissions["/vms"]["VM.Config.Disk"]
     del site.permissions["/vms"]["VM.GuestAgent.Audit"]
     assert found(site) == [
-        f"{FILE}:28: proxmox.vm.idBase: the API token lacks VM.Config.Disk, VM.GuestAgent.Audit or "
+        f"{FILE}:29: proxmox.vm.idBase: the API token lacks VM.Config.Disk, VM.GuestAgent.Audit or "
         "VM.GuestAgent.Unrestricted or VM.Monitor on /vms/800. Add it to the token's role (docs/proxmox.md has the "
         "whole role).",
     ]
@@ -94,12 +94,12 @@ def test_everything_that_does_not_exist_is_told_at_once() -> None:
     site.bridges = [{"iface": "vmbr1"}]
     site.guests.append({"vmid": 810, "name": "nas", "node": "ms01"})
     assert found(site) == [
-        f"{FILE}:23: proxmox.storage.datastore: there is no storage 'local' on ms01, or the API token may not see it. "
+        f"{FILE}:24: proxmox.storage.datastore: there is no storage 'local' on ms01, or the API token may not see it. "
         "Storages for images there: local-zfs.",
-        f"{FILE}:24: proxmox.storage.isoPath: there is no ISO {ISO}. Upload it, or write one of: "
+        f"{FILE}:25: proxmox.storage.isoPath: there is no ISO {ISO}. Upload it, or write one of: "
         "c137-isos:iso/talos-1.12.0.iso.",
-        f"{FILE}:26: proxmox.network.bridge: there is no bridge 'vmbr0' on ms01. Bridges there: vmbr1.",
-        f"{FILE}:28: proxmox.vm.idBase: VM id 810 of homelab-worker1 is taken: nas on ms01 has it. Write an "
+        f"{FILE}:27: proxmox.network.bridge: there is no bridge 'vmbr0' on ms01. Bridges there: vmbr1.",
+        f"{FILE}:29: proxmox.vm.idBase: VM id 810 of homelab-worker1 is taken: nas on ms01 has it. Write an "
         "idBase whose ids are free.",
     ]
 
@@ -108,7 +108,7 @@ def test_a_storage_of_another_kind() -> None:
     site = Site()
     site.storages[0]["content"] = "iso,vztmpl"
     assert found(site) == [
-        f"{FILE}:23: proxmox.storage.datastore: the storage 'local' does not hold images. Allow it in Datacenter > "
+        f"{FILE}:24: proxmox.storage.datastore: the storage 'local' does not hold images. Allow it in Datacenter > "
         "Storage, or write one of: none."
     ]
 
@@ -116,7 +116,7 @@ def test_a_storage_of_another_kind() -> None:
 def test_an_unknown_host_lists_the_hosts() -> None:
     site = Site()
     site.hosts = [{"node": "pve1"}, {"node": "pve2"}]
-    assert found(site) == [f"{FILE}:20: proxmox.node: there is no host 'ms01'. Hosts: pve1, pve2."]
+    assert found(site) == [f"{FILE}:21: proxmox.node: there is no host 'ms01'. Hosts: pve1, pve2."]
 
 
 def test_our_own_vm_is_not_in_the_way() -> None:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 import pulumi
 import pulumi_proxmoxve as proxmox
 import pulumiverse_talos as talos
 from pulumiverse_talos.machine import outputs as machine_outputs
 
+from cluster_stack.components.availability import keep_available
+from cluster_stack.components.images import fetch, register
 from cluster_stack.components.node import Node, NodeArgs
+from cluster_stack.components.previous import KUBERNETES_VERSION, TALOS_VERSION, VERSION_CONTRACT
 from cluster_stack.config import ClusterConfig
+from cluster_stack.plan.boot import boot_images, image_of
+from cluster_stack.plan.images import DEFAULT_FACTORY, factory_url
+from cluster_stack.plan.machine_config import API_PORT
 from cluster_stack.plan.nodes import NodePlan, Role
 from cluster_stack.plan.versions import kubernetes_version
 
@@ -21,6 +28,8 @@ class ClusterArgs:
     config: ClusterConfig
     nodes: tuple[NodePlan, ...]
     """Control planes first."""
+    patches: Mapping[str, tuple[str, ...]]
+    """Name of a node -> the user's patches of its machine configuration."""
     proxmox_api_token: pulumi.Input[str] | None
     """None: the provider reads it from the environment by itself, and the state never holds it."""
     check_vm_is_ours: Callable[[NodePlan, str], None]
@@ -34,6 +43,10 @@ class Cluster(pulumi.ComponentResource):
     """The administrator's kubeconfig file. Secret."""
     talosconfig: pulumi.Output[str]
     """The administrator's talosconfig file. Secret."""
+    kubernetes_endpoint: pulumi.Output[str]
+    """URL of the Kubernetes API, as machine configurations and kubeconfig have it."""
+    versions: dict[str, pulumi.Output[str]]
+    """Name of an output -> version; the next update compares with them (``components.previous``)."""
     control_planes: dict[str, Node]
     workers: dict[str, Node]
 
@@ -47,7 +60,12 @@ class Cluster(pulumi.ComponentResource):
             api_token=args.proxmox_api_token,
             opts=pulumi.ResourceOptions(parent=self),
         )
-        talos_provider = talos.Provider(f"{name}-talos", opts=pulumi.ResourceOptions(parent=self))
+        factory = config.cluster.talos.image_factory.registry_url
+        talos_provider = talos.Provider(
+            f"{name}-talos",
+            image_factory_url=factory_url(factory) if factory != DEFAULT_FACTORY else None,
+            opts=pulumi.ResourceOptions(parent=self),
+        )
         child = pulumi.ResourceOptions(parent=self, providers=[proxmox_provider, talos_provider])
         secrets = talos.machine.Secrets(
             f"{name}-secrets",
@@ -56,12 +74,22 @@ class Cluster(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions.merge(child, pulumi.ResourceOptions(ignore_changes=["talosVersion"])),
         )
         contract = secrets.talos_version
+        self.versions = {
+            TALOS_VERSION: pulumi.Output.from_input(config.cluster.talos.version),
+            KUBERNETES_VERSION: contract.apply(
+                lambda made: config.cluster.kubernetes.version or kubernetes_version(made)
+            ),
+            VERSION_CONTRACT: contract,
+        }
+        schematics = register(config, args.nodes, child)
+        images = fetch(boot_images(config, args.nodes), schematics, child)
         nodes = {
             plan.name: Node(
                 plan.name,
                 NodeArgs(
                     config=config,
                     plan=plan,
+                    boot_image=images[image] if (image := image_of(config, plan)) else None,
                     # The engine gives a provider a random id, which is known before anything is made.
                     state_id=proxmox_provider.id,
                     check_vm_is_ours=args.check_vm_is_ours,
@@ -73,6 +101,9 @@ class Cluster(pulumi.ComponentResource):
         self.control_planes = {plan.name: nodes[plan.name] for plan in args.nodes if plan.role == "controlplane"}
         self.workers = {plan.name: nodes[plan.name] for plan in args.nodes if plan.role == "worker"}
         first = next(iter(self.control_planes.values()))
+        self.kubernetes_endpoint = kubernetes_endpoint(config, first.address)
+        if config.proxmox.vm.ha:
+            keep_available(config, self.control_planes, self.workers, child)
 
         machine_secrets = secrets.machine_secrets.apply(_machine_secrets_args)
         client = secrets.client_configuration
@@ -85,11 +116,11 @@ class Cluster(pulumi.ComponentResource):
         configurations = {
             role: talos.machine.get_configuration_output(
                 cluster_name=config.talos_cluster_name,
-                cluster_endpoint=pulumi.Output.concat("https://", first.address, ":6443"),
+                cluster_endpoint=self.kubernetes_endpoint,
                 machine_type=role,
                 machine_secrets=machine_secrets,
                 talos_version=contract,
-                kubernetes_version=contract.apply(kubernetes_version),
+                kubernetes_version=self.versions[KUBERNETES_VERSION],
                 # Comments and examples would make every configuration in the state several times as large.
                 docs=False,
                 examples=False,
@@ -102,6 +133,8 @@ class Cluster(pulumi.ComponentResource):
                 client_configuration=credentials,
                 machine_configuration=configurations[plan.role],
                 contract=contract,
+                patches=args.patches[plan.name],
+                schematic=schematics.get(plan.schematic.id),
             )
         bootstrap = talos.machine.Bootstrap(
             f"{name}-bootstrap",
@@ -138,17 +171,26 @@ class Cluster(pulumi.ComponentResource):
 
     def outputs(self) -> dict[str, pulumi.Input[object]]:
         """The stack's outputs, under the names and with the meaning of the original system's."""
-        first = next(iter(self.control_planes.values()))
         return {
             "kubeconfig": self.kubeconfig,
             "talosconfig": self.talosconfig,
-            "cluster_endpoint": first.address,
+            "cluster_endpoint": self.kubernetes_endpoint.apply(lambda url: urlsplit(url).hostname),
             "control_plane_ips": [node.address for node in self.control_planes.values()],
             "worker_ips": [node.address for node in self.workers.values()],
             "control_plane_vms": _vms(self.control_planes),
             "worker_vms": _vms(self.workers),
+            **self.versions,
             "all_vm_ids": [node.vm_id for node in (*self.control_planes.values(), *self.workers.values())],
         }
+
+
+def kubernetes_endpoint(config: ClusterConfig, first: pulumi.Output[str]) -> pulumi.Output[str]:
+    """What cluster.yaml names, else the shared address, else that of the first control plane."""
+    kubernetes = config.cluster.kubernetes
+    if kubernetes.endpoint is not None:
+        return pulumi.Output.from_input(kubernetes.endpoint)
+    host = pulumi.Output.from_input(str(kubernetes.vip)) if kubernetes.vip else first
+    return pulumi.Output.concat("https://", host, f":{API_PORT}")
 
 
 def _vms(nodes: dict[str, Node]) -> dict[str, dict[str, pulumi.Input[object]]]:

@@ -1,4 +1,4 @@
-"""The calls about the cluster and its hosts: version, resources, next id, pools, tasks, permissions, HA."""
+"""The calls about the cluster and its hosts: version, resources, next id, tasks, permissions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any
 from lab.datacentre import Node
 from lab.proxmox.calls_guests import guest_status
 from lab.proxmox.cluster import Cluster, Request
-from lab.proxmox.errors import ApiError, failure, parameter_error
+from lab.proxmox.errors import ApiError, parameter_error
+from lab.proxmox.formats import USUAL_MTU
 from lab.proxmox.registry import call
 from lab.proxmox.tasks import Task
 
@@ -46,7 +47,7 @@ async def cluster_status(cluster: Cluster, _: Request) -> Any:
             "online": 1,
             "local": int(number == 1),
             "level": "",
-            "ip": str(cluster.datacentre.names[cluster.datacentre.proxmox.name]),
+            "ip": str(node.address),
         }
         for number, node in enumerate(nodes, start=1)
     ]
@@ -71,6 +72,8 @@ async def resources(cluster: Cluster, request: Request) -> Any:
                 row.pop("pid", None)
                 row |= {"id": f"qemu/{guest.vmid}", "type": "qemu", "node": guest.node}
                 row["template"] = guest.config.get("template", 0)
+                if cluster.ha.is_configured(guest.vmid):
+                    row["hastate"] = cluster.ha.state(guest)
                 if guest.pool:
                     row["pool"] = guest.pool
                 rows.append(row)
@@ -78,7 +81,8 @@ async def resources(cluster: Cluster, request: Request) -> Any:
         rows += [{**_node_row(cluster, node), "id": f"node/{node.name}"} for node in cluster.datacentre.proxmox.nodes]
     if kind in (None, "storage"):
         for node in cluster.datacentre.proxmox.nodes:
-            for storage in cluster.storages:
+            host = cluster.storages.on(node.name)
+            for storage in (storage for storage in cluster.storages if storage.is_on(node.name)):
                 path, needed = f"/storage/{storage.id}", ["Datastore.AllocateSpace", "Datastore.Audit"]
                 if cluster.access.allowed(user, path, needed, any_of=True):
                     rows.append(
@@ -92,7 +96,7 @@ async def resources(cluster: Cluster, request: Request) -> Any:
                             "content": ",".join(storage.content),
                             "shared": int(storage.shared),
                             "maxdisk": storage.size_gib * GIB,
-                            "disk": cluster.storages.used(storage.id),
+                            "disk": host.used(storage.id),
                         }
                     )
     return rows
@@ -108,11 +112,6 @@ async def next_id(cluster: Cluster, request: Request) -> Any:
     return str(next(number for number in range(100, 1_000_000) if number not in taken))
 
 
-@call("GET /cluster/ha/resources")
-async def ha_resources(_: Cluster, __: Request) -> Any:
-    return []  # no HA is configured on this site
-
-
 @call("GET /nodes")
 async def nodes(cluster: Cluster, _: Request) -> Any:
     return [{**_node_row(cluster, node), "id": f"node/{node.name}"} for node in cluster.datacentre.proxmox.nodes]
@@ -125,7 +124,7 @@ async def node_status(cluster: Cluster, request: Request) -> Any:
     memory = {"total": row["maxmem"], "used": row["mem"], "free": row["maxmem"] - row["mem"]}
     disk = cluster.storages.get("local") if any(s.id == "local" for s in cluster.storages) else None
     total = disk.size_gib * GIB if disk else 0
-    used = cluster.storages.used(disk.id) if disk else 0
+    used = cluster.storages.on(node.name).used(disk.id) if disk else 0
     return {
         "pveversion": f"pve-manager/{cluster.datacentre.proxmox.version['version']}",
         "kversion": f"Linux {node.kernel}",
@@ -165,7 +164,9 @@ async def networks(cluster: Cluster, request: Request) -> Any:
     audit = cluster.access.allowed(request.user, f"/nodes/{request.node}", ["Sys.Audit"])
     rows = []
     for bridge in cluster.datacentre.proxmox.bridges:
-        path = f"/sdn/zones/localnetwork/{bridge.name}"
+        path, address = f"/sdn/zones/localnetwork/{bridge.name}", bridge.addresses.get(request.node)
+        if address is None:
+            continue
         if audit or cluster.access.allowed(request.user, path, ["SDN.Audit", "SDN.Use"], any_of=True):
             rows.append(
                 {
@@ -174,31 +175,16 @@ async def networks(cluster: Cluster, request: Request) -> Any:
                     "active": 1,
                     "autostart": 1,
                     "method": "static",
-                    "address": str(bridge.address.ip),
-                    "netmask": str(bridge.address.network.prefixlen),
-                    "cidr": str(bridge.address),
+                    "address": str(address.ip),
+                    "netmask": str(address.network.prefixlen),
+                    "cidr": str(address),
                     "bridge_ports": "enp87s0",
                     "families": ["inet"],
                     "priority": 1,
+                    **({"mtu": str(bridge.mtu)} if bridge.mtu != USUAL_MTU else {}),
                 }
             )
     return rows
-
-
-@call("GET /pools")
-async def pools(cluster: Cluster, request: Request) -> Any:
-    wanted = request.parameters.get("poolid")
-    known = cluster.datacentre.proxmox.pools
-    if wanted is not None:
-        cluster.access.check(request.user, f"/pool/{wanted}", ["Pool.Audit"])
-        if wanted not in known:
-            raise failure(f"pool '{wanted}' does not exist")
-        members = [
-            {**guest_status(cluster, guest), "id": f"qemu/{guest.vmid}", "type": "qemu", "node": guest.node}
-            for guest in cluster.members_of(wanted)
-        ]
-        return [{"poolid": wanted, "members": members}]
-    return [{"poolid": pool} for pool in known if cluster.access.allowed(request.user, f"/pool/{pool}", ["Pool.Audit"])]
 
 
 @call("GET /nodes/{node}/tasks")
@@ -230,14 +216,26 @@ async def task_log(cluster: Cluster, request: Request) -> Any:
     return [{"n": number, "t": line} for number, line in enumerate(lines, start=1)][first : first + count]
 
 
+@call("DELETE /nodes/{node}/tasks/{upid}")
+async def stop_task(cluster: Cluster, request: Request) -> Any:
+    task = _named_task(cluster, request)
+    if not _owns(request.user, task):
+        cluster.access.check(request.user, f"/nodes/{request.node}", ["Sys.Modify"])
+    await cluster.tasks.stop(task.upid)
+
+
 def _visible_task(cluster: Cluster, request: Request) -> Task:
-    upid = request.parameters["upid"]
-    if not re.fullmatch(r"UPID:[^:]+:[0-9A-F]{8,9}:[0-9A-F]{8,9}:[0-9A-F]{8}:[^:]+:[^:]*:[^:]+:", upid):
-        raise ApiError(500, f"unable to parse worker upid '{upid}'")
-    task = cluster.tasks.get(request.node, upid)
+    task = _named_task(cluster, request)
     if not _owns(request.user, task):
         cluster.access.check(request.user, f"/nodes/{request.node}", ["Sys.Audit"])
     return task
+
+
+def _named_task(cluster: Cluster, request: Request) -> Task:
+    upid = request.parameters["upid"]
+    if not re.fullmatch(r"UPID:[^:]+:[0-9A-F]{8,9}:[0-9A-F]{8,9}:[0-9A-F]{8}:[^:]+:[^:]*:[^:]+:", upid):
+        raise ApiError(500, f"unable to parse worker upid '{upid}'")
+    return cluster.tasks.get(request.node, upid)
 
 
 def _owns(user: str, task: Task) -> bool:

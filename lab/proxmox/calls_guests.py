@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from lab.proxmox import formats
+from lab.proxmox.assembly import memory_mib, processors
 from lab.proxmox.cluster import Cluster, Request
 from lab.proxmox.drives import is_cdrom, is_drive
 from lab.proxmox.errors import ApiError, failure, parameter_error
 from lab.proxmox.guests import Guest
-from lab.proxmox.machines import memory_mib
 from lab.proxmox.registry import call
 from lab.proxmox.tasks import Task
 
@@ -31,7 +31,7 @@ def guest_status(cluster: Cluster, guest: Guest) -> dict[str, Any]:
         "vmid": guest.vmid,
         "name": guest.name,
         "status": "running" if running else "stopped",
-        "cpus": int(guest.config.get("cores", 1)) * int(guest.config.get("sockets", 1)),
+        "cpus": processors(guest.config),
         "maxmem": memory_mib(guest.config) * MIB,
         "maxdisk": largest,
         "mem": memory_mib(guest.config) * MIB // 4 if running else 0,
@@ -86,6 +86,8 @@ async def destroy(cluster: Cluster, request: Request) -> Any:
 
     def check() -> None:
         guest.check_protection(f"can't remove VM {guest.vmid}")
+        if cluster.ha.is_configured(guest.vmid) and not request.flag("purge"):
+            raise failure(f"unable to remove VM {guest.vmid} - used in HA resources and purge parameter not set.")
         if cluster.machines.is_running(guest):
             raise failure(f"VM {guest.vmid} is running - destroy failed")
 
@@ -95,6 +97,7 @@ async def destroy(cluster: Cluster, request: Request) -> Any:
         cluster.storages.free_all_of(guest.vmid)
         if request.flag("purge"):
             task.log(f"purging VM {guest.vmid} from related configurations..")
+            cluster.ha.configuration.remove_resource(f"vm:{guest.vmid}", purge=True)
         cluster.guests.remove(guest)
         if not guest.foreign:
             cluster.machines.hypervisor.erase(guest.vmid)
@@ -161,7 +164,7 @@ async def resize(cluster: Cluster, request: Request) -> Any:
     if is_cdrom(drive):
         raise failure("cannot resize a cdrom")
     cluster.access.check(request.user, f"/storage/{drive['file'].partition(':')[0]}", ["Datastore.AllocateSpace"])
-    before = cluster.storages.require(drive["file"]).size
+    before = cluster.storages.on(guest.node).require(drive["file"]).size
     size = formats.parse_size(wanted.removeprefix("+"))
     assert size is not None, "the schema's pattern has let a wrong size through"
     size = before + size if wanted.startswith("+") else size
@@ -170,7 +173,7 @@ async def resize(cluster: Cluster, request: Request) -> Any:
 
     async def work(_: Task) -> None:
         guest.check_lock()
-        cluster.storages.resize(drive["file"], size)
+        cluster.storages.on(guest.node).resize(drive["file"], size)
         guest.config[option] = drives.render(option, {**drive, "size": formats.format_size(size)})
         cluster.guests.save(guest)
 
@@ -186,7 +189,7 @@ async def regenerate_cloudinit(cluster: Cluster, request: Request) -> Any:
 @call("GET /nodes/{node}/qemu/{vmid}/status/current")
 async def status(cluster: Cluster, request: Request) -> Any:
     guest = cluster.guests.get(request.node, request.vmid)
-    answer = guest_status(cluster, guest) | {"ha": {"managed": 0}}
+    answer = guest_status(cluster, guest) | {"ha": _ha_status(cluster, guest)}
     answer["qmpstatus"] = answer["status"]
     if cluster.machines.agent_enabled(guest):
         answer["agent"] = 1
@@ -196,6 +199,8 @@ async def status(cluster: Cluster, request: Request) -> Any:
 @call("POST /nodes/{node}/qemu/{vmid}/status/start")
 async def start(cluster: Cluster, request: Request) -> Any:
     guest = cluster.guests.get(request.node, request.vmid)
+    if cluster.ha.manages(guest.vmid):
+        return _ask_manager(cluster, request, "hastart", "started")
 
     async def work(task: Task) -> None:
         await cluster.machines.start(guest, task)
@@ -206,6 +211,8 @@ async def start(cluster: Cluster, request: Request) -> Any:
 @call("POST /nodes/{node}/qemu/{vmid}/status/stop")
 async def stop(cluster: Cluster, request: Request) -> Any:
     guest = cluster.guests.get(request.node, request.vmid)
+    if cluster.ha.manages(guest.vmid):
+        return _ask_manager(cluster, request, "hastop", "stopped")
 
     async def work(_: Task) -> None:
         await cluster.machines.stop(guest)
@@ -217,6 +224,8 @@ async def stop(cluster: Cluster, request: Request) -> Any:
 async def shutdown(cluster: Cluster, request: Request) -> Any:
     guest = cluster.guests.get(request.node, request.vmid)
     timeout = _seconds(request)
+    if cluster.ha.manages(guest.vmid):
+        return _ask_manager(cluster, request, "hashutdown", "stopped")
 
     async def work(task: Task) -> None:
         await cluster.machines.shutdown(guest, task, timeout=timeout, force=request.flag("forceStop"))
@@ -249,6 +258,27 @@ async def reset(cluster: Cluster, request: Request) -> Any:
     return cluster.tasks.spawn(guest.node, "qmreset", str(guest.vmid), request.user, work)
 
 
+@call("POST /nodes/{node}/qemu/{vmid}/migrate")
+async def migrate(cluster: Cluster, request: Request) -> Any:
+    guest, target = cluster.guests.get(request.node, request.vmid), request.parameters["target"]
+    if request.flag("force"):
+        raise parameter_error({"force": "Only root may use this option."})
+    if "targetstorage" in request.parameters:
+        raise failure("parameter 'targetstorage' is not built in this lab")
+    cluster.migration.check(guest, target, online=request.flag("online"))
+
+    async def ask_manager(task: Task) -> None:
+        task.log(f"Requesting HA migration for VM {guest.vmid} to node {target}")
+        cluster.ha.migrate(guest, target)
+
+    async def work(task: Task) -> None:
+        cluster.migration.run(guest, target, task, local_disks=request.flag("with-local-disks"))
+
+    if cluster.ha.manages(guest.vmid):
+        return cluster.tasks.spawn(guest.node, "hamigrate", str(guest.vmid), request.user, ask_manager)
+    return cluster.tasks.spawn(guest.node, "qmigrate", str(guest.vmid), request.user, work)
+
+
 @call("GET /nodes/{node}/qemu/{vmid}/agent/network-get-interfaces")
 async def agent_interfaces(cluster: Cluster, request: Request) -> Any:
     guest = cluster.guests.get(request.node, request.vmid)
@@ -265,6 +295,22 @@ async def agent_info(cluster: Cluster, request: Request) -> Any:
 async def agent_ping(cluster: Cluster, request: Request) -> Any:
     guest = cluster.guests.get(request.node, request.vmid)
     return {"result": await cluster.machines.ask_agent(guest, "guest-ping")}
+
+
+def _ask_manager(cluster: Cluster, request: Request, kind: str, state: str) -> str:
+    """For a VM that the HA manager looks after: a task that ends once the manager knows, not once it is done."""
+
+    async def work(task: Task) -> None:
+        task.log(f"Requesting HA {kind.removeprefix('ha')} for VM {request.vmid}")
+        cluster.ha.request(request.vmid, state)
+
+    return cluster.tasks.spawn(request.node, kind, str(request.vmid), request.user, work)
+
+
+def _ha_status(cluster: Cluster, guest: Guest) -> dict[str, Any]:
+    if not cluster.ha.is_configured(guest.vmid):
+        return {"managed": 0}
+    return {"managed": 1, "state": cluster.ha.state(guest)}
 
 
 def _seconds(request: Request) -> float | None:

@@ -12,13 +12,19 @@ from lab.datacentre import Datacentre, Delays, Node
 from lab.dhcp import Leases
 from lab.directory import LabDirectory
 from lab.hypervisor import Hypervisor
+from lab.internet import Fetch
+from lab.proxmox import ha
 from lab.proxmox.access import Access
+from lab.proxmox.assembly import Assembly
 from lab.proxmox.description import Description
 from lab.proxmox.drives import Drives
 from lab.proxmox.errors import ApiError, failure
 from lab.proxmox.guest_config import GuestConfiguration
 from lab.proxmox.guests import Guests
+from lab.proxmox.ha_manager import HaManager
 from lab.proxmox.machines import Machines
+from lab.proxmox.migration import Migration
+from lab.proxmox.pools import Pools
 from lab.proxmox.storage import Storages
 from lab.proxmox.tasks import Tasks
 
@@ -51,9 +57,13 @@ class Cluster:
     access: Access
     storages: Storages
     guests: Guests
+    pools: Pools
     tasks: Tasks
     machines: Machines
     configuration: GuestConfiguration
+    migration: Migration
+    ha: HaManager
+    fetch: Fetch
 
     def node(self, name: str) -> Node:
         for node in self.datacentre.proxmox.nodes:
@@ -75,6 +85,7 @@ class Cluster:
                 except ApiError as error:
                     log.error("VM %s ran before and does not start again: %s", guest.vmid, error.message)
                     self.machines.power_lost(guest)
+        self.ha.look()
 
 
 def build(
@@ -83,6 +94,7 @@ def build(
     description: Description,
     hypervisor: Hypervisor,
     faults: Callable[[], Faults],
+    fetch: Fetch,
 ) -> Cluster:
     site = datacentre.proxmox
     found = description.find("POST", f"/nodes/{site.nodes[0].name}/qemu")
@@ -101,17 +113,22 @@ def build(
     access = Access(site, directory.token_secret(), lambda: faults().revoked_privileges)
     storages = Storages(directory, site, lambda: faults().missing_volumes)
     guests = Guests(directory.proxmox / "guests", site, lambda: faults().occupied_vmids)
+    pools = Pools(directory.proxmox / "pools.json", site)
     drives = Drives(properties, storages, access)
-    machines = Machines(
+    assembly = Assembly(
         datacentre=datacentre,
         guests=guests,
         drives=drives,
         leases=Leases(directory.leases),
-        hypervisor=hypervisor,
         properties=properties,
         delays=delays,
         dhcp_answers=lambda mac: not faults().dhcp_silent and mac not in faults().dhcp_silent_for,
     )
+    machines = Machines(guests, assembly, hypervisor)
+    migration = Migration(datacentre, guests, machines, drives)
+    tasks = Tasks(directory.proxmox / "tasks", lambda: delays().task)
+    configuration = ha.Configuration(directory.proxmox / "ha.json", [node.name for node in site.nodes])
+    manager = HaManager(datacentre, configuration, guests, machines, migration, tasks)
 
     def pool_of(vmid: int) -> str | None:
         guest = guests.find(vmid)
@@ -121,6 +138,7 @@ def build(
         guest = guests.find(vmid)
         if guest is not None:
             machines.power_lost(guest)
+            manager.look()
 
     access.pool_of = pool_of
     hypervisor.on_power_lost = power_lost
@@ -130,7 +148,11 @@ def build(
         access=access,
         storages=storages,
         guests=guests,
-        tasks=Tasks(directory.proxmox / "tasks", lambda: delays().task),
+        pools=pools,
+        tasks=tasks,
         machines=machines,
-        configuration=GuestConfiguration(properties, guests, drives, access, lambda pool: pool in site.pools),
+        migration=migration,
+        ha=manager,
+        fetch=fetch,
+        configuration=GuestConfiguration(properties, guests, drives, access, pools.__contains__),
     )

@@ -15,14 +15,14 @@ from lab.proxmox.access import Access
 from lab.proxmox.description import Schema
 from lab.proxmox.errors import failure, parameter_error
 from lab.proxmox.property_strings import render
-from lab.proxmox.storage import GIB, Storages
+from lab.proxmox.storage import GIB, HostStorages, Storages
 from lab.proxmox.tasks import Task
 
 DRIVE = re.compile(r"(scsi|virtio|sata|ide)\d+|efidisk0|tpmstate0")
 NEW_DISK = re.compile(r"(?:([^/:\s]+):)(\d+(?:\.\d+)?)")
-DEFAULT_FORMAT = "qcow2"  # of file-based storages
-CLOUDINIT_SIZE = EFI_SIZE_4M = TPM_SIZE = 4 << 20
+CLOUDINIT_SIZE = TPM_SIZE = 4 << 20
 EFI_SIZES = {"2m": 128 << 10, "4m": 528 << 10}
+NEEDED_FOR_IMPORT = {"efidisk0": ("efitype", "pre-enrolled-keys"), "tpmstate0": ("version",)}
 
 Drive = dict[str, str]
 
@@ -56,10 +56,8 @@ class Drives:
     def check_parameters(self, parameters: Mapping[str, str]) -> None:
         """What Proxmox refuses before it makes anything: contradictory drive parameters."""
         for option, drive in self._drives(parameters):
-            if "import-from" in drive and not NEW_DISK.fullmatch(drive["file"]):
-                raise parameter_error(
-                    {option: "'import-from' requires special syntax - use <storage ID>:0,import-from=<source>"}
-                )
+            if "import-from" in drive:
+                self._check_import_syntax(option, drive)
             if NEW_DISK.fullmatch(drive["file"]) or is_cloudinit(drive) or drive["file"] in ("none", "cdrom"):
                 continue
             if drive["file"].startswith("/"):
@@ -89,15 +87,16 @@ class Drives:
                 self._check_import(user, vmid, option, imported)
 
     def create(
-        self, vmid: int, parameters: Mapping[str, str], existing: Mapping[str, object], task: Task | None
+        self, node: str, vmid: int, parameters: Mapping[str, str], existing: Mapping[str, object], task: Task | None
     ) -> dict[str, str]:
         """Make the volumes that new drives need; returns the drives as the configuration has them. All or nothing."""
+        host = self.storages.on(node)
         made: list[str] = []
         result: dict[str, str] = {}
         try:
             for option, drive in sorted(self._drives(parameters)):
                 before = drive["file"]
-                self._provide(vmid, option, drive, {**existing, **result})
+                self._provide(host, vmid, option, drive, {**existing, **result})
                 if drive["file"] != before:
                     made.append(drive["file"])
                 result[option] = self.render(option, drive)
@@ -105,30 +104,25 @@ class Drives:
                     task.log(f"{option}: successfully created disk '{result[option]}'")
         except Exception:
             for volume in made:
-                self.storages.free(volume)
+                host.free(volume)
             raise
         return result
 
-    def _provide(self, vmid: int, option: str, drive: Drive, existing: Mapping[str, object]) -> None:
+    def _provide(
+        self, host: HostStorages, vmid: int, option: str, drive: Drive, existing: Mapping[str, object]
+    ) -> None:
         """Point a drive at its volume, making that volume where the drive asks for a new one."""
         source = drive["file"]
         if source in ("none", "cdrom"):
             drive.pop("size", None)
         elif source.endswith(":cloudinit"):
-            for other, value in existing.items():
-                if is_drive(other) and other != option and is_cloudinit(self.parse(other, str(value))):
-                    raise failure(f"{option} - cloud-init drive is already attached at '{other}'")
-            file_format = drive.pop("format", DEFAULT_FORMAT)
-            volume = self.storages.allocate_disk(
-                source.partition(":")[0], vmid, file_format, CLOUDINIT_SIZE, name=f"vm-{vmid}-cloudinit"
-            )
-            drive |= {"file": volume.name.id, "media": "cdrom"}
+            self._provide_cloudinit(host, vmid, option, drive, existing)
         elif new := NEW_DISK.fullmatch(source):
-            self._allocate(vmid, option, drive, new[1], float(new[2]))
+            self._allocate(host, vmid, option, drive, new[1], float(new[2]))
         elif source.startswith("/"):
             raise failure("Only root can pass arbitrary filesystem paths.")
         else:
-            volume = self.storages.require(source)
+            volume = host.require(source)
             wanted = drive.get("format")
             if wanted and volume.name.content == "images" and wanted != volume.name.format:
                 raise failure(
@@ -138,18 +132,46 @@ class Drives:
             drive.pop("format", None)
             drive["size"] = formats.format_size(volume.size)
 
-    def _allocate(self, vmid: int, option: str, drive: Drive, storage: str, gigabytes: float) -> None:
-        size, image = int(gigabytes * GIB), None
+    def _provide_cloudinit(
+        self, host: HostStorages, vmid: int, option: str, drive: Drive, existing: Mapping[str, object]
+    ) -> None:
+        for other, value in existing.items():
+            if is_drive(other) and other != option and is_cloudinit(self.parse(other, str(value))):
+                raise failure(f"{option} - cloud-init drive is already attached at '{other}'")
+        storage = drive["file"].partition(":")[0]
+        file_format = drive.pop("format", "qcow2" if self.storages.get(storage).keeps_files else "raw")
+        volume = host.allocate_disk(storage, vmid, file_format, CLOUDINIT_SIZE, name=f"vm-{vmid}-cloudinit")
+        drive |= {"file": volume.name.id, "media": "cdrom"}
+
+    def _allocate(
+        self, host: HostStorages, vmid: int, option: str, drive: Drive, storage: str, gigabytes: float
+    ) -> None:
+        size, image, wanted = int(gigabytes * GIB), None, drive.pop("format", None)
+        file_format = wanted or host.disk_format(storage)
         if imported := drive.pop("import-from", None):
-            source = self.storages.require(imported)
+            source = host.find(imported)
+            if source is None:
+                raise failure(f"cannot import from '{imported}' - could not get size of {imported}")
             size, image = source.size, source.image
-        if option == "efidisk0":
+            file_format = host.disk_format(storage, wanted or source.name.format)
+        elif option == "efidisk0":
             size = EFI_SIZES[drive.get("efitype", "2m")]
+            if drive.get("pre-enrolled-keys") == "1":
+                drive["ms-cert"] = "2023k"
         elif option == "tpmstate0":
             size = TPM_SIZE
-        file_format = drive.pop("format", "raw" if option == "tpmstate0" else DEFAULT_FORMAT)
-        volume = self.storages.allocate_disk(storage, vmid, file_format, size, image=image)
-        drive |= {"file": volume.name.id, "size": formats.format_size(size)}
+        volume = host.allocate_disk(storage, vmid, file_format, size, image=image)
+        drive |= {"file": volume.name.id, "size": formats.format_size(volume.size)}
+
+    def _check_import_syntax(self, option: str, drive: Drive) -> None:
+        new = NEW_DISK.fullmatch(drive["file"])
+        if new is None or float(new[2]) != 0:
+            raise parameter_error(
+                {option: "'import-from' requires special syntax - use <storage ID>:0,import-from=<source>"}
+            )
+        for needed in NEEDED_FOR_IMPORT.get(option, ()):
+            if needed not in drive:
+                raise parameter_error({option: f"need to specify '{needed}' when using 'import-from'"})
 
     def _check_import(self, user: str, vmid: int, option: str, imported: str) -> None:
         if imported.startswith("/"):

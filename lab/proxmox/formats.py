@@ -20,6 +20,7 @@ DNS_LABEL = r"[a-zA-Z0-9]([a-zA-Z0-9\-]*[a-zA-Z0-9])?"
 CONFIG_ID = r"[a-z][a-z0-9_-]+"
 VOLUME_ID = re.compile(r"([a-zA-Z][a-zA-Z0-9\-_.]*[a-zA-Z0-9]):(\S+)")
 DISK_SIZE = re.compile(r"(\d+(?:\.\d+)?)([KMGT])?")
+USUAL_MTU, SMALLEST_MTU = 1500, 576
 UNITS = {None: 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 BUILT_IN_CPUS = words(
     "486 athlon core2duo coreduo host kvm32 kvm64 max pentium pentium2 pentium3 phenom qemu32 qemu64 x86-64-v2 "
@@ -147,6 +148,9 @@ CHECKS: Mapping[str, Callable[[str], None]] = {
     "pve-node": _pattern(DNS_LABEL, "value does not look like a valid node name"),
     "pve-configid": _pattern(CONFIG_ID, "invalid configuration ID '{}'", re.IGNORECASE),
     "pve-storage-id": _pattern(_identifier, "storage ID '{}' contains illegal characters", re.IGNORECASE),
+    "storage-pair": _pattern(
+        rf"1|{_identifier}(:{_identifier})?", "value '{}' does not look like a valid storage pair", re.IGNORECASE
+    ),
     "pve-bridge-id": _pattern(r"[-_.\w\d]+", "invalid bridge ID '{}'"),
     "pve-poolid": _pattern(
         r"[A-Za-z0-9\.\-_]+(/[A-Za-z0-9\.\-_]+){0,2}", "value '{}' does not look like a valid pool name"
@@ -182,6 +186,9 @@ CHECKS: Mapping[str, Callable[[str], None]] = {
         _pattern("auto|dhcp|manual", ""), _cidr6, message="value does not look like a valid ipv6 network configuration"
     ),
     "cpu-model": _cpu_model,
+    "pve-ha-resource-id": _pattern(r"[a-z]+:\S+", "value does not look like a valid ha resource id"),
+    "pve-ha-resource-or-vm-id": _pattern(r"[a-z]+:\S+|[1-9][0-9]+", "value does not look like a valid ha resource id"),
+    "pve-ha-node": _pattern(rf"{DNS_LABEL}(:\d+)?", "unable to parse value"),
 }
 
 _optional_text: dict[str, Any] = {"type": "string", "optional": 1}
@@ -244,6 +251,7 @@ PROPERTY_STRINGS: Mapping[str, Mapping[str, dict[str, Any]]] = {
         "legacy-igd": _optional_flag,
         "vendor-id": _optional_text,
         "device-id": _optional_text,
+        "driver": {"type": "string", "optional": 1, "enum": ["vfio", "keep"]},
         "sub-vendor-id": _optional_text,
         "sub-device-id": _optional_text,
     },

@@ -64,7 +64,7 @@ class GuestConfiguration:
         """Fill a locked, empty configuration."""
         config: Config = {option: self._value(option, text) for option, text in options.items()}
         config["meta"] = f"creation-qemu={QEMU_VERSION},ctime={int(time.time())}"
-        config |= self.drives.create(guest.vmid, options, {}, task)
+        config |= self.drives.create(guest.node, guest.vmid, options, {}, task)
         if "boot" in options:
             self._check_boot_order(options["boot"], config)
         else:
@@ -120,12 +120,12 @@ class GuestConfiguration:
         if is_drive(option):
             drive = self.drives.parse(option, str(present[option]))
             if is_cloudinit(drive):
-                self.drives.storages.free(drive["file"])
+                self.drives.storages.on(guest.node).free(drive["file"])
             elif not is_cdrom(drive):  # a detached disk keeps its data
                 guest.pending[_next_unused(guest.effective())] = drive["file"]
         elif option.startswith("unused"):
             self.access.check(user, f"/vms/{guest.vmid}", ["VM.Config.Disk"])
-            self.drives.storages.free(str(present[option]))
+            self.drives.storages.on(guest.node).free(str(present[option]))
 
     def _change(self, user: str, guest: Guest, option: str, text: str, *, running: bool) -> None:
         value = self._value(option, text)
@@ -134,7 +134,7 @@ class GuestConfiguration:
             if option in guest.config:
                 self._check_drive_right(user, guest, option, str(guest.config[option]))
             self._check_drive_right(user, guest, option, text)
-            value = self.drives.create(guest.vmid, {option: text}, guest.effective(), None)[option]
+            value = self.drives.create(guest.node, guest.vmid, {option: text}, guest.effective(), None)[option]
             hot = (
                 is_cdrom(self.drives.parse(option, value)) and option in guest.config
             )  # another disc in the same drive

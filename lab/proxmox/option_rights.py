@@ -72,6 +72,8 @@ def check_devices(access: Access, user: str, vmid: int, pool: str | None, parame
                 raise failure(f"only root can set '{option}' config for non-mapped devices")
             if "mapping" not in device:
                 raise failure("either 'host' or 'mapping' must be set.")
+            if "mapping" not in device:
+                raise failure("either 'host' or 'mapping' must be set.")
             access.check(user, f"/mapping/pci/{device['mapping']}", ["Mapping.Use"])
             access.check_vm(user, vmid, pool, ["VM.Config.HWType"])
         elif re.fullmatch(r"(usb|virtiofs)\d+", option):

@@ -15,12 +15,27 @@ from urllib.parse import parse_qsl, unquote
 
 from aiohttp import web
 
-from lab.proxmox import calls_cluster, calls_guests, calls_storage, schema
+from lab.proxmox import (
+    calls_cluster,
+    calls_guests,
+    calls_ha,
+    calls_mappings,
+    calls_pools,
+    calls_storage,
+    schema,
+)
 from lab.proxmox.cluster import Cluster, Request
 from lab.proxmox.errors import ApiError, failure, not_implemented, not_permitted
 from lab.proxmox.registry import CALLS
 
-BUILT = (calls_cluster, calls_guests, calls_storage)  # importing them registers their calls
+BUILT = (
+    calls_cluster,
+    calls_guests,
+    calls_ha,
+    calls_mappings,
+    calls_pools,
+    calls_storage,
+)  # importing them registers their calls
 PREFIX = "/api2/json"
 SECRETS = frozenset({"cipassword", "password", "sshkeys"})
 LARGEST_BODY = 1 << 20

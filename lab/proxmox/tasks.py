@@ -85,7 +85,7 @@ class Tasks:
         self._folder = folder
         self._seconds = seconds
         self._tasks: dict[str, Task] = {}
-        self._workers: set[asyncio.Task[None]] = set()
+        self._workers: dict[str, asyncio.Task[None]] = {}
         self._next_pid = itertools.count(int(time.time()) % 4_000_000 + 1000)
         folder.mkdir(parents=True, exist_ok=True)
         files = sorted(folder.glob("*.json"), key=lambda file: file.stat().st_mtime)
@@ -105,9 +105,8 @@ class Tasks:
         task = Task(upid=upid, node=node, pid=pid, pstart=pstart, starttime=now, type=kind, id=identifier, user=user)
         self._tasks[upid] = task
         self._save(task)
-        running = asyncio.create_task(self._run(task, worker))
-        self._workers.add(running)
-        running.add_done_callback(self._workers.discard)
+        running = self._workers[upid] = asyncio.create_task(self._run(task, worker))
+        running.add_done_callback(lambda _: self._workers.pop(upid))
         return upid
 
     def get(self, node: str, upid: str) -> Task:
@@ -119,9 +118,22 @@ class Tasks:
     def on_node(self, node: str) -> Iterator[Task]:
         return (task for task in reversed(list(self._tasks.values())) if task.node == node)
 
+    async def wait(self, upid: str, seconds: float) -> Task | None:
+        """The task, if it ends in time."""
+        if worker := self._workers.get(upid):
+            await asyncio.wait({worker}, timeout=seconds)
+        task = self._tasks[upid]
+        return None if task.running else task
+
+    async def stop(self, upid: str) -> None:
+        """End a task's work, wherever it is."""
+        if worker := self._workers.get(upid):
+            worker.cancel()
+            await asyncio.wait({worker})
+
     async def wait_all(self) -> None:
         while self._workers:
-            await asyncio.gather(*self._workers)
+            await asyncio.wait(self._workers.values())
 
     async def _run(self, task: Task, worker: Worker) -> None:
         try:
@@ -135,7 +147,8 @@ class Tasks:
             status = f"{error.message} {detail}".strip()
             task.log(f"TASK ERROR: {status}")
         except asyncio.CancelledError:
-            raise
+            status = "interrupted by signal"
+            task.log(f"TASK ERROR: {status}")
         except Exception:
             log.exception("task %s", task.upid)
             status = "the lab itself failed, see its daemon.log"

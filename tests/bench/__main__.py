@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 
-from tests.bench import loading, memory, previews, state, unit_tests, waits
+from tests.bench import loading, memory, previews, scale, state, unit_tests, waits
 from tests.bench.figure import Figure, as_markdown, as_text
 from tests.engine.site import REPOSITORY, Site
 
@@ -51,6 +51,8 @@ def _figures(site: Site) -> Iterator[Figure]:
     yield from loading.measure(site.project, CLUSTER)
     yield up
     yield from state.measure(site, CLUSTER)
+    _say("many clusters, many nodes")
+    yield from scale.measure(site)
     _say("the quick tests")
     yield unit_tests.measure()
     _say("memory, with three control planes and a worker")

@@ -37,10 +37,19 @@ def test_the_clusters_of_this_project() -> None:
 def test_what_a_minimal_file_leaves_out_has_the_originals_values() -> None:
     config = load_text(MINIMAL.encode(), "clusters/small/cluster.yaml").config
     assert config.talos_cluster_name == "small"
-    assert config.cluster.talos.install_disk == "/dev/sda"
-    assert config.cluster.talos.platform == "metal"
-    assert config.cluster.topology.control_plane.resources.model_dump() == {"cores": 4, "memory": 8192, "disk": 32}
-    assert config.cluster.topology.workers.resources.model_dump() == {"cores": 8, "memory": 16384, "disk": 100}
+    assert config.platform == "metal"
+    assert config.cluster.topology.control_plane.resources.model_dump() == {
+        "cores": 4,
+        "sockets": 1,
+        "memory": 8192,
+        "disk": 32,
+    }
+    assert config.cluster.topology.workers.resources.model_dump() == {
+        "cores": 8,
+        "sockets": 1,
+        "memory": 16384,
+        "disk": 100,
+    }
     assert (config.proxmox.vm.cpu_type, config.proxmox.vm.on_boot, config.proxmox.vm.force_stop) == (
         "x86-64-v2-AES",
         False,

@@ -35,23 +35,23 @@ SITE_CASES = {
     "a privilege that the token lacks": (
         {"revoked_privileges": ["VM.Allocate", "SDN.Use"]},
         [
-            f"{FILE}:26: proxmox.network.bridge: the API token lacks SDN.Use on /sdn/zones/localnetwork/vmbr0. Add it to "
+            f"{FILE}:27: proxmox.network.bridge: the API token lacks SDN.Use on /sdn/zones/localnetwork/vmbr0. Add it to "
             "the token's role (docs/proxmox.md has the whole role).",
-            f"{FILE}:28: proxmox.vm.idBase: the API token lacks VM.Allocate on /vms/850. Add it to the token's role "
+            f"{FILE}:29: proxmox.vm.idBase: the API token lacks VM.Allocate on /vms/850. Add it to the token's role "
             "(docs/proxmox.md has the whole role).",
         ],
     ),
     "an ISO that somebody removed": (
         {"missing_volumes": [ISO]},
         [
-            f"{FILE}:24: proxmox.storage.isoPath: there is no ISO {ISO}. Upload it, or write one of: "
+            f"{FILE}:25: proxmox.storage.isoPath: there is no ISO {ISO}. Upload it, or write one of: "
             "c137-isos:iso/talos-1.13.0-nocloud-amd64.iso, c137-isos:iso/talos-1.13.0-qemuguest-metal-amd64.iso."
         ],
     ),
     "a Proxmox that is away": (
         {"proxmox_unreachable": True},
         [
-            f"{FILE}:19: proxmox.endpoint: https://px.wd.ktz.me/ does not answer: connection refused. Is the address right, "
+            f"{FILE}:20: proxmox.endpoint: https://px.wd.ktz.me/ does not answer: connection refused. Is the address right, "
             "the host up, its certificate one that this machine trusts? (Without a port it is 443; Proxmox itself listens on 8006.)"
         ],
     ),
@@ -67,36 +67,36 @@ def test_what_the_site_does_not_give(site: Site, original: str, case: str) -> No
 
 FILE_CASES = {
     "a host that does not exist": (
-        ("node: ms01", "node: ms02"),
-        f"{FILE}:20: proxmox.node: there is no host 'ms02'. Hosts: ms01.",
+        ("node: ms01", "node: ms09"),
+        f"{FILE}:21: proxmox.node: there is no host 'ms09'. Hosts: ms01, ms02, ms03.",
     ),
     "a datastore that does not exist": (
-        ("datastore: local", "datastore: local-lvm"),
-        f"{FILE}:23: proxmox.storage.datastore: there is no storage 'local-lvm' on ms01, or the API token may not see it. "
-        "Storages for images there: local.",
+        ("datastore: local", "datastore: local-zfs"),
+        f"{FILE}:24: proxmox.storage.datastore: there is no storage 'local-zfs' on ms01, or the API token may not see it. "
+        "Storages for images there: ceph, local, local-lvm.",
     ),
     "a datastore for ISOs only": (
         ("datastore: local", "datastore: c137-isos"),
-        f"{FILE}:23: proxmox.storage.datastore: the storage 'c137-isos' does not hold images. Allow it in Datacenter > "
-        "Storage, or write one of: local.",
+        f"{FILE}:24: proxmox.storage.datastore: the storage 'c137-isos' does not hold images. Allow it in Datacenter > "
+        "Storage, or write one of: ceph, local, local-lvm.",
     ),
     "a bridge that does not exist": (
         ("bridge: vmbr0", "bridge: vmbr9"),
-        f"{FILE}:26: proxmox.network.bridge: there is no bridge 'vmbr9' on ms01. Bridges there: vmbr0.",
+        f"{FILE}:27: proxmox.network.bridge: there is no bridge 'vmbr9' on ms01. Bridges there: vmbr0, vmbr1.",
     ),
     "a VM id of somebody else": (
         ("idBase: 850", "idBase: 100"),
-        f"{FILE}:28: proxmox.vm.idBase: VM id 100 of dev-cp1 is taken: pfsense on ms01 has it. Write an idBase whose ids "
+        f"{FILE}:29: proxmox.vm.idBase: VM id 100 of dev-cp1 is taken: pfsense on ms01 has it. Write an idBase whose ids "
         "are free.",
     ),
     "another cluster's VM ids": (
         ("idBase: 850", "idBase: 800"),
-        f"{FILE}:28: proxmox.vm.idBase: VM id 800 would be both dev-cp1 and homelab-cp1 (clusters/homelab). Write an idBase "
+        f"{FILE}:29: proxmox.vm.idBase: VM id 800 would be both dev-cp1 and homelab-cp1 (clusters/homelab). Write an idBase "
         "that leaves room: homelab has 800 to 810.",
     ),
     "an endpoint with another name": (
         ("https://px.wd.ktz.me/", "https://proxmox.wd.ktz.me/"),
-        f"{FILE}:19: proxmox.endpoint: https://proxmox.wd.ktz.me/ does not answer: ",
+        f"{FILE}:20: proxmox.endpoint: https://proxmox.wd.ktz.me/ does not answer: ",
     ),
 }
 
@@ -111,10 +111,10 @@ def test_what_the_file_names_and_the_site_does_not_have(site: Site, original: st
 
 
 def test_the_command_line_says_the_same_without_a_traceback(site: Site, original: str) -> None:
-    site.edit("dev", ("node: ms01", "node: ms02"), ("bridge: vmbr0", "bridge: 7"))
+    site.edit("dev", ("node: ms01", "node: ms09"), ("bridge: vmbr0", "bridge: 7"))
     done = site.run(".venv/bin/python", "-m", "cluster_stack", "up", "dev", check=False)
     assert done.returncode == 1
-    assert done.stderr.startswith(f"{FILE}:26: proxmox.network.bridge: 7 is not text.")
+    assert done.stderr.startswith(f"{FILE}:27: proxmox.network.bridge: 7 is not a bridge name.")
     site.cluster_file("dev").write_text(original)
     site.ensure_stack("dev")
     site.edit(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from lab import datacentre as site
@@ -16,13 +17,18 @@ from lab.control import Faults
 from lab.directory import LabDirectory
 from lab.hardware import Machine
 from lab.hypervisor import Hypervisor
+from lab.image_factory import ImageFactory
+from lab.internet import Answer, UnreachableError
 from lab.proxmox import cluster as proxmox
 from lab.proxmox import description
 from lab.proxmox.cluster import Cluster
 from lab.proxmox.server import Server
+from lab.schematics import Schematics
 
+FACTORY = "factory.talos.dev"
 TOKEN = "pulumi@pve!cluster-stack"
 DESCRIPTION = description.load()
+SITE = site.load()
 
 
 class CountingHypervisor(Hypervisor):
@@ -63,6 +69,7 @@ class Lab:
     cluster: Cluster
     hypervisor: CountingHypervisor
     client: TestClient[Any, Any]
+    schematics: Schematics
     faults: Faults = Faults()  # noqa: RUF009 - frozen
 
     def break_things(self, **faults: Any) -> None:
@@ -100,7 +107,8 @@ def directory(tmp_path: Path) -> LabDirectory:
     return folder
 
 
-MakeLab = Callable[[], Awaitable[Lab]]
+MakeLab = Callable[..., Awaitable[Lab]]
+"""Makes the site, or one whose Proxmox differs by the keyword arguments."""
 
 
 @pytest.fixture
@@ -108,17 +116,28 @@ async def make_lab(directory: LabDirectory) -> AsyncIterator[MakeLab]:
     """Makes the site again and again on the same folder, as a daemon that restarts would."""
     clients: list[TestClient[Any, Any]] = []
 
-    async def make() -> Lab:
-        hypervisor = CountingHypervisor(directory)
+    async def started(application: web.Application) -> TestClient[Any, Any]:
+        clients.append(TestClient(TestServer(application)))
+        await clients[-1].start_server()
+        return clients[-1]
+
+    async def make(**changes: Any) -> Lab:
+        hypervisor, datacentre = CountingHypervisor(directory), _without_delays(**changes)
+        schematics = Schematics(directory, datacentre.factory.schematics)
+        factory = await started(ImageFactory(datacentre.factory, schematics).application(FACTORY))
+
+        async def fetch(method: str, url: str, verify: bool) -> Answer:
+            if not url.startswith(f"https://{FACTORY}/"):
+                raise UnreachableError("Name or service not known")
+            async with factory.request(method, url.removeprefix(f"https://{FACTORY}")) as answer:
+                return Answer(answer.status, answer.reason or "", dict(answer.headers), await answer.read())
+
         made: list[Lab] = []
         cluster = proxmox.build(
-            directory, _without_delays(), DESCRIPTION, hypervisor, lambda: made[0].faults if made else Faults()
+            directory, datacentre, DESCRIPTION, hypervisor, lambda: made[0].faults if made else Faults(), fetch
         )
-        server = Server(cluster, directory.requests)
-        client = TestClient(TestServer(server.application()))
-        await client.start_server()
-        clients.append(client)
-        made.append(Lab(directory, cluster, hypervisor, client))
+        client = await started(Server(cluster, directory.requests).application())
+        made.append(Lab(directory, cluster, hypervisor, client, schematics))
         return made[0]
 
     yield make
@@ -131,9 +150,9 @@ async def lab(make_lab: MakeLab) -> Lab:
     return await make_lab()
 
 
-def _without_delays() -> site.Datacentre:
-    usual = site.load()
-    return usual.model_copy(update={"delays": site.Delays(boot=0, install=0, service=0, task=0)})
+def _without_delays(**changes: Any) -> site.Datacentre:
+    proxmox = SITE.proxmox.model_copy(update=changes)
+    return SITE.model_copy(update={"proxmox": proxmox, "delays": site.Delays(boot=0, install=0, service=0, task=0)})
 
 
 VM: dict[str, object] = {  # what the provider sends for the first control plane of the homelab

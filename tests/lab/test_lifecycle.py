@@ -336,6 +336,27 @@ def test_an_unreachable_proxmox_refuses_connections_until_it_is_back(lab: Runnin
     assert control.status()["guests"][0]["name"] == "pfsense"
 
 
+def test_proxmox_fetches_an_image_of_a_posted_schematic(lab: RunningLab, tmp_path: Path) -> None:
+    schematic = tmp_path / "schematic.yaml"
+    schematic.write_text("customization: {systemExtensions: {officialExtensions: [siderolabs/zfs]}}")
+    posted = lab("schematic", str(schematic))
+    assert posted.returncode == 0, posted.stderr
+    url = f"https://factory.talos.dev/image/{posted.stdout.strip()}/v1.13.0/nocloud-amd64.qcow2"
+    offered = lab.call("GET", f"/nodes/ms01/query-url-metadata?url={url}")
+    assert offered["filename"] == "nocloud-amd64.qcow2"
+    lab.task("POST", "/nodes/ms01/storage/local/download-url", content="import", filename="talos.qcow2", url=url)
+    (stored,) = lab.call("GET", "/nodes/ms01/storage/local/content")
+    assert (stored["volid"], stored["size"]) == ("local:import/talos.qcow2", offered["size"])
+    elsewhere = lab.call("GET", "/nodes/ms01/query-url-metadata?url=https://example.org/x")
+    assert elsewhere is None
+    schematic.write_text("colour: red")
+    refused = lab("schematic", str(schematic))
+    assert (refused.returncode, refused.stderr) == (
+        1,
+        "lab: yaml: field colour not found in type schematic.Schematic\n",
+    )
+
+
 def test_anyone_may_run_a_lab_in_a_user_namespace(make_lab: Callable[[], RunningLab], node: Path) -> None:
     """Within a user namespace whose only user is not root: how a test that runs as root gets there."""
     lab = make_lab()

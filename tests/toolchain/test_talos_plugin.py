@@ -17,6 +17,7 @@ from typing import Any
 import pulumiverse_talos as talos
 import pulumiverse_talos.client
 import pulumiverse_talos.cluster
+import pulumiverse_talos.imagefactory
 import pulumiverse_talos.machine
 import pytest
 
@@ -28,6 +29,7 @@ SCHEMA = json.loads(
 
 RESOURCES: dict[str, Any] = {
     "talos:cluster/kubeconfig:Kubeconfig": talos.cluster.Kubeconfig,
+    "talos:imageFactory/schematic:Schematic": talos.imagefactory.Schematic,
     "talos:machine/bootstrap:Bootstrap": talos.machine.Bootstrap,
     "talos:machine/configurationApply:ConfigurationApply": talos.machine.ConfigurationApply,
     "talos:machine/secrets:Secrets": talos.machine.Secrets,
@@ -126,6 +128,7 @@ def test_configuration_of_the_provider() -> None:
     expected = properties_of_class(talos.ProviderArgs)
     assert properties_of_schema(SCHEMA["provider"]["inputProperties"], []) == expected
     assert properties_of_schema(SCHEMA["config"]["variables"], []) == expected
+    assert properties_of_schema(SCHEMA["provider"]["properties"], []) == properties_of_class(talos.Provider)
 
 
 def test_every_type_is_referred_to() -> None:

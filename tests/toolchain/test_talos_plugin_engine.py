@@ -1,4 +1,4 @@
-"""The talos plugin under the real engine: a scratch program with the wheel's classes, with no node in it.
+"""The talos plugin under the real engine: scratch programs with the wheel's classes, with no node in them.
 
 What the plugin does on a node is tested in toolchain/modules/talos (`go test`) and in the lab's end-to-end tests.
 """
@@ -6,13 +6,15 @@ What the plugin does on a node is tested in toolchain/modules/talos (`go test`) 
 from __future__ import annotations
 
 import hashlib
+import http.server
 import json
 import os
 import signal
 import subprocess
 import textwrap
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -23,6 +25,10 @@ pytestmark = pytest.mark.engine
 
 CONTRACTS = ("v1.10", "v1.11", "v1.12", "v1.13")
 ROLES = ("controlplane", "worker")
+
+# Ids of the public factory: without customization, and with the QEMU guest agent alone.
+EMPTY = "376567988ad370138ad8b2698212367b8edcb69b5fd68c80be1f2ec7d603b4ba"
+GUEST_AGENT = "ce4c980550dd2ab1b17bbf2b08801c7eb59418eafe8f279833297925d67c7515"
 
 PROGRAM = '''
 import os
@@ -104,15 +110,28 @@ if "bootstrap" in os.environ.get("WITH", ""):
     talos.machine.Bootstrap("bootstrap", node="10.5.0.2", endpoint=NOBODY, client_configuration=client)
 '''
 
+SCHEMATIC_PROGRAM = """
+import os
+
+import pulumi
+import pulumiverse_talos as talos
+
+factory = talos.Provider("factory", image_factory_url=os.environ["FACTORY"])
+schematic = talos.imagefactory.Schematic(
+    "schematic", schematic=os.environ.get("SCHEMATIC"), opts=pulumi.ResourceOptions(provider=factory)
+)
+pulumi.export("id", schematic.id)
+"""
+
 
 class Scratch:
     """A project of its own, with its own state, run by the project's toolchain."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, program: str = PROGRAM) -> None:
         self.folder = folder
         (folder / "state").mkdir()
         (folder / "Pulumi.yaml").write_text("name: scratch\nruntime: python\n", encoding="utf-8")
-        (folder / "__main__.py").write_text(textwrap.dedent(PROGRAM), encoding="utf-8")
+        (folder / "__main__.py").write_text(textwrap.dedent(program), encoding="utf-8")
         self.environment = {
             **os.environ,
             **toolchain.environment(),
@@ -240,3 +259,97 @@ def test_interrupt_ends_a_wait_for_a_node(scratch: Scratch) -> None:
     assert time.monotonic() - asked < 2
     process.communicate(timeout=60)
     assert process.returncode != 0
+
+
+class Factory(http.server.BaseHTTPRequestHandler):
+    """An Image Factory that keeps what it is sent; its ids are hashes of that, as the real one's are."""
+
+    server: FactoryServer
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        self.server.received.append((self.path, body))
+        if "nope" in body:
+            self.answer(400, b"no such extension\n")
+        else:
+            self.answer(201, json.dumps({"id": hashlib.sha256(body.encode()).hexdigest()}).encode())
+
+    def answer(self, status: int, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
+class FactoryServer(http.server.ThreadingHTTPServer):
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Factory)
+        self.received: list[tuple[str, str]] = []
+        self.url = f"http://127.0.0.1:{self.server_port}"
+
+
+@pytest.fixture
+def factories() -> Iterator[tuple[FactoryServer, FactoryServer]]:
+    """Two Image Factories on the loopback device."""
+    servers = FactoryServer(), FactoryServer()
+    for server in servers:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield servers
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def test_schematic_from_creation_to_deletion(factories: tuple[FactoryServer, FactoryServer], tmp_path: Path) -> None:
+    factory, another = factories
+    scratch = Scratch(tmp_path, SCHEMATIC_PROGRAM)
+    agent = {
+        "FACTORY": factory.url,
+        "SCHEMATIC": "customization: {systemExtensions: {officialExtensions: [siderolabs/qemu-guest-agent]}}",
+    }
+
+    def up(*options: str, **variables: str) -> str:
+        return scratch.run("up", "--yes", "--skip-preview", *options, **variables)
+
+    assert "id: [unknown]" in scratch.run("preview", **agent)
+    assert factory.received == []
+
+    up(**agent)
+    assert scratch.outputs() == {"id": GUEST_AGENT}
+    up("--expect-no-changes", **agent)
+    scratch.run("refresh", "--yes", "--skip-preview", "--expect-no-changes", **agent)
+    assert [path for path, _ in factory.received] == ["/schematics"]
+
+    # A schematic changes in place, so that the engine goes on with the old id until it refreshes.
+    assert "1 to update" in scratch.run("preview", FACTORY=factory.url)
+    up(FACTORY=factory.url)
+    assert factory.received[1:] == [("/schematics", "customization: {}\n")]
+    assert scratch.outputs() == {"id": GUEST_AGENT}
+    scratch.run("refresh", "--yes", "--skip-preview", FACTORY=factory.url)
+    up(FACTORY=factory.url)
+    assert scratch.outputs() == {"id": EMPTY}
+
+    # Another factory is not sent what the first one has, only what changes.
+    up(FACTORY=another.url)
+    assert another.received == []
+    up(FACTORY=another.url, SCHEMATIC=agent["SCHEMATIC"])
+    assert len(another.received) == 1
+
+    scratch.run("destroy", "--yes", "--skip-preview", FACTORY=another.url)
+    assert (len(factory.received), len(another.received)) == (2, 1)
+
+
+def test_schematic_that_the_factory_refuses(factories: tuple[FactoryServer, FactoryServer], tmp_path: Path) -> None:
+    scratch = Scratch(tmp_path, SCHEMATIC_PROGRAM)
+    code, told = scratch.attempt(
+        "up",
+        "--yes",
+        "--skip-preview",
+        FACTORY=factories[0].url,
+        SCHEMATIC="customization: {systemExtensions: {officialExtensions: [siderolabs/nope]}}",
+    )
+    assert code != 0
+    assert "failed to create schematic: invalid schematic: HTTP 400: no such extension" in told

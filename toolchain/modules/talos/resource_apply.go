@@ -40,6 +40,8 @@ var (
 	}
 )
 
+func (applyResource) schemaVersion() int { return 1 }
+
 func (applyResource) check(inputs resource.PropertyMap) []failure {
 	failures := slices.Concat(
 		exactlyOne(inputs, "machineConfigurationInput", "machineConfigurationInputWo"),

@@ -18,6 +18,8 @@ var bootstrapAttributes = attributes{
 	computed: []resource.PropertyKey{"endpoint"},
 }
 
+func (bootstrapResource) schemaVersion() int { return 1 }
+
 func (bootstrapResource) check(inputs resource.PropertyMap) []failure {
 	return append(exactlyOne(inputs, "clientConfiguration", "clientConfigurationWo"), checkTimeouts(inputs)...)
 }

@@ -23,6 +23,8 @@ var kubeconfigAttributes = attributes{
 	stable:   []resource.PropertyKey{"kubeconfigRaw", "kubernetesClientConfiguration"},
 }
 
+func (kubeconfigResource) schemaVersion() int { return 1 }
+
 func (kubeconfigResource) check(inputs resource.PropertyMap) []failure {
 	return checkTimeouts(inputs)
 }

@@ -23,6 +23,8 @@ var secretsAttributes = attributes{
 
 func defaultContract() string { return semver.MajorMinor(gendata.VersionTag) }
 
+func (secretsResource) schemaVersion() int { return 1 }
+
 func (secretsResource) check(inputs resource.PropertyMap) []failure {
 	return checkContract(inputs)
 }

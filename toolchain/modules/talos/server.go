@@ -1,7 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"fmt"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/common/diag"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
@@ -17,14 +19,13 @@ import (
 
 // metaKey is where the Terraform bridge keeps the schema version of a resource's state. With it the released plugin
 // takes over a state that this one wrote, and the other way round.
-const (
-	metaKey   resource.PropertyKey = "__meta"
-	metaValue                      = `{"schema_version":"1"}`
-)
+const metaKey resource.PropertyKey = "__meta"
 
 // resourceType is one kind of resource: plan decides what the state will be, create, update and delete bring it about.
 // States and inputs come without marks of secrecy; the server adds those from the schema.
 type resourceType interface {
+	// schemaVersion is the version of the state's schema in the Terraform provider.
+	schemaVersion() int
 	// check finds what is wrong with inputs beyond their types.
 	check(inputs resource.PropertyMap) []failure
 	// plan is given a nil prior state on creation.
@@ -55,6 +56,7 @@ type server struct {
 	schema    *packageSchema
 	resources map[string]resourceType
 	functions map[string]function
+	factory   *imageFactory
 
 	// Done when the engine cancels the deployment.
 	running context.Context //nolint:containedctx
@@ -68,14 +70,17 @@ func newServer(host *provider.HostClient) (*server, error) {
 	}
 
 	running, cancel := context.WithCancel(context.Background())
+	factory := &imageFactory{}
 
 	return &server{
 		host:    host,
 		schema:  schema,
+		factory: factory,
 		running: running,
 		cancel:  cancel,
 		resources: map[string]resourceType{
 			"talos:cluster/kubeconfig:Kubeconfig":                 kubeconfigResource{},
+			"talos:imageFactory/schematic:Schematic":              schematicResource{factory},
 			"talos:machine/bootstrap:Bootstrap":                   bootstrapResource{},
 			"talos:machine/configurationApply:ConfigurationApply": applyResource{},
 			"talos:machine/secrets:Secrets":                       secretsResource{},
@@ -109,13 +114,7 @@ func (s *server) resourceOf(rawURN string) (string, resourceType, error) {
 		return token, r, nil
 	}
 
-	return "", nil, notImplemented("resource", token)
-}
-
-func notImplemented(kind, token string) error {
-	return status.Errorf(codes.Unimplemented,
-		"%s %s is not in this stand-in for the talos plugin: install the released pulumi-resource-talos %s of pulumiverse, "+
-			"which has it", kind, token, pluginVersion)
+	return "", nil, status.Errorf(codes.Unimplemented, "the talos plugin %s has no resource %s", pluginVersion, token)
 }
 
 func (s *server) GetPluginInfo(context.Context, *emptypb.Empty) (*pulumirpc.PluginInfo, error) {
@@ -148,12 +147,21 @@ func (s *server) CheckConfig(_ context.Context, req *pulumirpc.CheckRequest) (*p
 	}, nil
 }
 
-// DiffConfig never asks for a replacement: no resource depends on the provider's configuration.
+// DiffConfig never asks for a replacement: schematics that were registered with another factory are left as they are.
 func (s *server) DiffConfig(context.Context, *pulumirpc.DiffRequest) (*pulumirpc.DiffResponse, error) {
 	return &pulumirpc.DiffResponse{}, nil
 }
 
-func (s *server) Configure(context.Context, *pulumirpc.ConfigureRequest) (*pulumirpc.ConfigureResponse, error) {
+func (s *server) Configure(_ context.Context, req *pulumirpc.ConfigureRequest) (*pulumirpc.ConfigureResponse, error) {
+	config, err := unmarshal(req.GetArgs(), false)
+	if err != nil {
+		return nil, err
+	}
+
+	if *s.factory, err = newImageFactory(stringAt(config, "imageFactoryUrl")); err != nil {
+		return nil, err
+	}
+
 	return &pulumirpc.ConfigureResponse{AcceptSecrets: true, SupportsPreview: true, AcceptResources: true}, nil
 }
 
@@ -242,8 +250,7 @@ func (s *server) Create(ctx context.Context, req *pulumirpc.CreateRequest) (*pul
 		return nil, err
 	}
 
-	state[metaKey] = text(metaValue)
-	properties, err := s.marshalState(token, state)
+	properties, err := s.marshalState(token, versioned(r, state))
 
 	return &pulumirpc.CreateResponse{Id: stringAt(state, idKey), Properties: properties}, err
 }
@@ -278,22 +285,23 @@ func (s *server) Update(ctx context.Context, req *pulumirpc.UpdateRequest) (*pul
 		return nil, err
 	}
 
-	state[metaKey] = text(metaValue)
-	properties, err := s.marshalState(token, state)
+	properties, err := s.marshalState(token, versioned(r, state))
 
 	return &pulumirpc.UpdateResponse{Properties: properties}, err
 }
 
-// Read answers a refresh with the state that it was given: nothing is read back from machines. Without a state it
-// imports.
+// Read answers a refresh with the state that it was given: nothing is read back. The state's id may be news to the
+// engine, which takes no id from an update. Without a state it imports.
 func (s *server) Read(_ context.Context, req *pulumirpc.ReadRequest) (*pulumirpc.ReadResponse, error) {
 	token, r, err := s.resourceOf(req.GetUrn())
 	if err != nil {
 		return nil, err
 	}
 
-	if len(req.GetProperties().GetFields()) > 0 {
-		return &pulumirpc.ReadResponse{Id: req.GetId(), Properties: req.GetProperties(), Inputs: req.GetInputs()}, nil
+	if state := req.GetProperties(); len(state.GetFields()) > 0 {
+		id := cmp.Or(state.GetFields()[string(idKey)].GetStringValue(), req.GetId())
+
+		return &pulumirpc.ReadResponse{Id: id, Properties: state, Inputs: req.GetInputs()}, nil
 	}
 
 	state, err := r.adopt(req.GetId())
@@ -308,9 +316,7 @@ func (s *server) Read(_ context.Context, req *pulumirpc.ReadRequest) (*pulumirpc
 		}
 	}
 
-	state[metaKey] = text(metaValue)
-
-	properties, err := s.marshalState(token, state)
+	properties, err := s.marshalState(token, versioned(r, state))
 	if err != nil {
 		return nil, err
 	}
@@ -341,7 +347,9 @@ func (s *server) Delete(ctx context.Context, req *pulumirpc.DeleteRequest) (*emp
 func (s *server) Invoke(_ context.Context, req *pulumirpc.InvokeRequest) (*pulumirpc.InvokeResponse, error) {
 	f, ok := s.functions[req.GetTok()]
 	if !ok {
-		return nil, notImplemented("function", req.GetTok())
+		return nil, status.Errorf(codes.Unimplemented,
+			"function %s is not in this stand-in for the talos plugin: install the released pulumi-resource-talos %s of "+
+				"pulumiverse, which has it", req.GetTok(), pluginVersion)
 	}
 
 	args, err := unmarshal(req.GetArgs(), false)
@@ -374,6 +382,15 @@ func (s *server) environment(ctx context.Context, rawURN string) environment {
 			_ = s.host.Log(ctx, diag.Warning, urn.URN(rawURN), message) //nolint:errcheck // nowhere else to say it
 		}
 	}}
+}
+
+// versioned notes the schema version in a state; like the bridge, not if it is 0.
+func versioned(r resourceType, state resource.PropertyMap) resource.PropertyMap {
+	if version := r.schemaVersion(); version != 0 {
+		state[metaKey] = text(fmt.Sprintf(`{"schema_version":"%d"}`, version))
+	}
+
+	return state
 }
 
 func (s *server) marshalState(token string, state resource.PropertyMap) (*structpb.Struct, error) {

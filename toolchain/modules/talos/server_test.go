@@ -191,16 +191,17 @@ func with(m resource.PropertyMap, key resource.PropertyKey, v resource.PropertyV
 	return m
 }
 
-func TestWhatIsNotImplementedNamesTheReleasedPlugin(t *testing.T) {
-	s := testServer(t)
+func TestFunctionThatIsNotImplementedNamesTheReleasedPlugin(t *testing.T) {
+	_, err := testServer(t).Invoke(t.Context(), &pulumirpc.InvokeRequest{Tok: "talos:cluster/getHealth:getHealth"})
+	if status.Code(err) != codes.Unimplemented || !strings.Contains(err.Error(), "released pulumi-resource-talos 0.8.1") {
+		t.Errorf("got %v", err)
+	}
+}
 
-	_, err := s.Invoke(t.Context(), &pulumirpc.InvokeRequest{Tok: "talos:cluster/getHealth:getHealth"})
-	_, checkErr := s.Check(t.Context(), &pulumirpc.CheckRequest{Urn: urnOf("talos:imageFactory/schematic:Schematic")})
-
-	for _, err := range []error{err, checkErr} {
-		if status.Code(err) != codes.Unimplemented || !strings.Contains(err.Error(), "released pulumi-resource-talos 0.8.1") {
-			t.Errorf("got %v", err)
-		}
+func TestResourceThatNoTalosPluginHasIsRefused(t *testing.T) {
+	_, err := testServer(t).Check(t.Context(), &pulumirpc.CheckRequest{Urn: urnOf("talos:machine/nope:Nope")})
+	if status.Code(err) != codes.Unimplemented || !strings.Contains(err.Error(), "talos:machine/nope:Nope") {
+		t.Errorf("got %v", err)
 	}
 }
 
@@ -349,7 +350,7 @@ func TestSecretsLifeCycle(t *testing.T) {
 	inputs := resource.PropertyMap{"talosVersion": text("v1.12")}
 	state := mustCreate(t, s, secretsToken, inputs, false)
 
-	if stringAt(state, "id") != "machine_secrets" || stringAt(state, metaKey) != metaValue {
+	if stringAt(state, "id") != "machine_secrets" || stringAt(state, metaKey) != `{"schema_version":"1"}` {
 		t.Errorf("id %v, meta %v", state["id"], state[metaKey])
 	}
 

@@ -73,7 +73,7 @@ func New(ctx context.Context) (state.State, error) {
 		&cluster.Affiliate{}, &cluster.Config{}, &cluster.Identity{}, &cluster.Info{}, &cluster.Member{},
 		&config.MachineConfig{}, &config.MachineType{},
 		&etcd.Member{},
-		&hardware.SystemInformation{},
+		&hardware.PCIDevice{}, &hardware.SystemInformation{},
 		&k8s.BootstrapManifestsConfig{}, &k8s.Endpoint{}, &k8s.Nodename{}, &k8s.NodeStatus{}, &k8s.StaticPodStatus{},
 		&network.AddressStatus{}, &network.HostnameStatus{}, &network.LinkStatus{}, &network.NodeAddress{},
 		&network.ResolverStatus{}, &network.RouteStatus{}, &network.Status{},

@@ -34,7 +34,7 @@ func member(t *testing.T, ca *x509.PEMEncodedCertificateAndKey, name, address, d
 
 	made, err := etcd.NewMember(etcd.Config{
 		Name: name, Address: own, DataDir: dataDir, PKIDir: t.TempDir(), PKI: certificates, Log: func(string) {},
-		Dialer: network.Dialer{Source: func() netip.Addr { return own }},
+		Dialer: network.Dialer{Source: func(netip.Addr) netip.Addr { return own }},
 	})
 	if err != nil {
 		t.Fatal(err)

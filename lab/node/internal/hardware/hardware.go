@@ -58,16 +58,42 @@ type NIC struct {
 	Name   string `json:"name"`
 	MAC    string `json:"mac"`
 	Bridge string `json:"bridge"`
+	MTU    uint32 `json:"mtu"`
 	DHCP   *DHCP  `json:"dhcp"`
 }
 
 // CloudInitNIC is the network configuration of one NIC on the cloud-init drive.
-// An empty address, or "dhcp", asks for DHCP.
+// The address may be "dhcp"; a NIC that is there without one has no IPv4.
 type CloudInitNIC struct {
-	MAC     string `json:"mac"`
-	Address string `json:"address"`
-	Gateway string `json:"gateway"`
+	MAC      string `json:"mac"`
+	Address  string `json:"address"`
+	Gateway  string `json:"gateway"`
+	Address6 string `json:"address6"`
+	Gateway6 string `json:"gateway6"`
 }
+
+// PCIDevice is a device of the host that the machine has for itself.
+type PCIDevice struct {
+	Address string `json:"address"`
+	ID      string `json:"id"` // vendor:product
+}
+
+// The firmwares, and the keys that the EFI disk has from the start.
+const (
+	OVMF          = "ovmf"
+	MicrosoftKeys = "microsoft"
+)
+
+// Firmware is what looks for something to boot.
+type Firmware struct {
+	Kind       string `json:"kind"`
+	SecureBoot bool   `json:"secureBoot"` // whether it knows Secure Boot
+	EFIDisk    bool   `json:"efiDisk"`
+	Keys       string `json:"keys"`
+}
+
+// TPM2 is the TPM that Talos can seal keys with.
+const TPM2 = "v2.0"
 
 // CloudInit is the content of the cloud-init drive.
 type CloudInit struct {
@@ -98,18 +124,21 @@ func seconds(value float64) time.Duration { return time.Duration(value * float64
 type Machine struct {
 	Dir string `json:"-"`
 
-	VMID         int        `json:"vmid"`
-	UUID         string     `json:"uuid"`
-	Hypervisor   string     `json:"hypervisor"`
-	Cores        int        `json:"cores"`
-	MemoryMiB    uint64     `json:"memoryMiB"`
-	Disks        []Disk     `json:"disks"`
-	CDROM        *CDROM     `json:"cdrom"`
-	BootOrder    []string   `json:"bootOrder"`
-	NICs         []NIC      `json:"nics"`
-	CloudInit    *CloudInit `json:"cidata"`
-	AgentChannel bool       `json:"agentChannel"`
-	Delays       Delays     `json:"delays"`
+	VMID         int         `json:"vmid"`
+	UUID         string      `json:"uuid"`
+	Hypervisor   string      `json:"hypervisor"`
+	Cores        int         `json:"cores"`
+	MemoryMiB    uint64      `json:"memoryMiB"`
+	Disks        []Disk      `json:"disks"`
+	CDROM        *CDROM      `json:"cdrom"`
+	BootOrder    []string    `json:"bootOrder"`
+	Firmware     Firmware    `json:"firmware"`
+	TPM          string      `json:"tpm"` // its version, "" without one
+	NICs         []NIC       `json:"nics"`
+	PCIDevices   []PCIDevice `json:"pciDevices"`
+	CloudInit    *CloudInit  `json:"cidata"`
+	AgentChannel bool        `json:"agentChannel"`
+	Delays       Delays      `json:"delays"`
 }
 
 // Load reads <dir>/machine.json.
@@ -172,31 +201,67 @@ func Lock(dir string) (*os.File, error) {
 	return file, nil
 }
 
-// BootDevice is the first device of the boot order with an image on it: the
-// image, and the disk it is on (nil for the CD drive).
-func (m *Machine) BootDevice() (*Image, *Disk, error) {
-	for _, device := range m.BootOrder {
-		if m.CDROM != nil && m.CDROM.Device == device && m.CDROM.Image != nil {
-			return m.CDROM.Image, nil, nil
+// BootDevice is the first device of the boot order with an image on it that the
+// firmware boots: the image, and the disk it is on (nil for the CD drive). What
+// the firmware says of the devices that it passes over goes to say.
+func (m *Machine) BootDevice(say func(string)) (*Image, *Disk, error) {
+	for number, device := range m.BootOrder {
+		image, disk, err := m.imageOn(device)
+		if err != nil {
+			return nil, nil, err
 		}
 
-		for i := range m.Disks {
-			if m.Disks[i].Device != device {
-				continue
-			}
+		if image == nil {
+			continue
+		}
 
+		problem := m.Firmware.refuses(image)
+		if problem == "" {
+			return image, disk, nil
+		}
+
+		say(fmt.Sprintf("BdsDxe: failed to load Boot%04X %q: Access Denied", number, device))
+		say(fmt.Sprintf("%s: %s", device, problem))
+	}
+
+	return nil, nil, nil
+}
+
+// imageOn is what is on a device, and the disk that the device is.
+func (m *Machine) imageOn(device string) (*Image, *Disk, error) {
+	if m.CDROM != nil && m.CDROM.Device == device {
+		return m.CDROM.Image, nil, nil
+	}
+
+	for i := range m.Disks {
+		if m.Disks[i].Device == device {
 			image, err := m.Disks[i].Image()
-			if err != nil {
-				return nil, nil, err
-			}
 
-			if image != nil {
-				return image, &m.Disks[i], nil
-			}
+			return image, &m.Disks[i], err
 		}
 	}
 
 	return nil, nil, nil
+}
+
+// refuses tells why the firmware does not boot the image, or "".
+func (f Firmware) refuses(image *Image) string {
+	switch {
+	case !image.SecureBoot && f.SecureBoot && f.Keys == MicrosoftKeys:
+		return "Secure Boot is on with the keys of the EFI disk (pre-enrolled-keys=1), and Talos is not signed with them"
+	case !image.SecureBoot:
+		return ""
+	case f.Kind != OVMF:
+		return "a Secure Boot image boots with UEFI only (bios=ovmf)"
+	case !f.EFIDisk:
+		return "Secure Boot needs an EFI disk (efidisk0) to enroll Talos' keys in"
+	case !f.SecureBoot:
+		return "this EFI disk knows no Secure Boot (efitype=4m does)"
+	case f.Keys == MicrosoftKeys:
+		return "the EFI disk has other keys than Talos' (pre-enrolled-keys=1); Talos enrolls its own in setup mode (pre-enrolled-keys=0)"
+	default:
+		return ""
+	}
 }
 
 // InstalledDisk is the disk that holds an installed system, or nil.
@@ -247,6 +312,9 @@ type Disk struct {
 	Path      string `json:"path"`
 	SizeBytes uint64 `json:"sizeBytes"`
 	Transport string `json:"transport"`
+
+	Serial     string `json:"serial"`
+	Rotational bool   `json:"rotational"`
 }
 
 const imageFile = "image.json"

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"cluster-stack/lab/node/internal/hardware"
@@ -41,7 +42,7 @@ func load(t *testing.T) *hardware.Machine {
 func TestTheBootOrder(t *testing.T) {
 	machine := load(t)
 
-	image, disk, err := machine.BootDevice()
+	image, disk, err := machine.BootDevice(func(line string) { t.Errorf("the firmware says %s", line) })
 	if err != nil || disk != nil || image.Version != "v1.13.0" {
 		t.Errorf("a blank disk: %v, %v, %v", image, disk, err)
 	}
@@ -50,7 +51,7 @@ func TestTheBootOrder(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	image, disk, err = machine.BootDevice()
+	image, disk, err = machine.BootDevice(func(line string) { t.Errorf("the firmware says %s", line) })
 	if err != nil || disk == nil || image.Version != "v1.12.0" {
 		t.Errorf("an installed disk: %v, %v, %v", image, disk, err)
 	}
@@ -61,8 +62,74 @@ func TestTheBootOrder(t *testing.T) {
 
 	machine.CDROM = nil
 
-	if image, _, err := machine.BootDevice(); err != nil || image != nil {
+	if image, _, err := machine.BootDevice(func(line string) { t.Errorf("the firmware says %s", line) }); err != nil || image != nil {
 		t.Errorf("nothing: %v, %v", image, err)
+	}
+}
+
+func TestWhatFirmwareBoots(t *testing.T) {
+	bios := hardware.Firmware{Kind: "seabios"}
+	uefi := hardware.Firmware{Kind: hardware.OVMF}
+	small := hardware.Firmware{Kind: hardware.OVMF, EFIDisk: true}
+	setup := hardware.Firmware{Kind: hardware.OVMF, EFIDisk: true, SecureBoot: true, Keys: "none"}
+	enrolled := hardware.Firmware{Kind: hardware.OVMF, EFIDisk: true, SecureBoot: true, Keys: hardware.MicrosoftKeys}
+
+	for name, test := range map[string]struct {
+		firmware   hardware.Firmware
+		secureBoot bool
+		refusal    string
+	}{
+		"plain, told nothing of a firmware": {hardware.Firmware{}, false, ""},
+		"plain, BIOS":                       {bios, false, ""},
+		"plain, UEFI":                       {uefi, false, ""},
+		"plain, setup mode":                 {setup, false, ""},
+		"plain, keys enrolled":              {enrolled, false, "Talos is not signed with them"},
+		"signed, BIOS":                      {bios, true, "boots with UEFI only (bios=ovmf)"},
+		"signed, no EFI disk":               {uefi, true, "needs an EFI disk (efidisk0)"},
+		"signed, small EFI disk":            {small, true, "knows no Secure Boot (efitype=4m does)"},
+		"signed, setup mode":                {setup, true, ""},
+		"signed, other keys enrolled":       {enrolled, true, "has other keys than Talos' (pre-enrolled-keys=1)"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			machine := load(t)
+			machine.Firmware = test.firmware
+
+			if err := machine.Disks[0].Install(&hardware.Image{Version: "v1.13.0", SecureBoot: test.secureBoot}); err != nil {
+				t.Fatal(err)
+			}
+
+			machine.CDROM = nil
+
+			var said []string
+
+			image, _, err := machine.BootDevice(func(line string) { said = append(said, line) })
+			if err != nil || (image == nil) != (test.refusal != "") {
+				t.Fatalf("%v, %v, %s", image, err, said)
+			}
+
+			if test.refusal != "" && (len(said) != 2 || !strings.Contains(said[1], test.refusal)) {
+				t.Errorf("%q", said)
+			}
+		})
+	}
+}
+
+func TestWhatIsRefusedIsPassedOver(t *testing.T) {
+	machine := load(t)
+
+	if err := machine.Disks[0].Install(&hardware.Image{Version: "v1.12.0", SecureBoot: true}); err != nil {
+		t.Fatal(err)
+	}
+
+	var said []string
+
+	image, disk, err := machine.BootDevice(func(line string) { said = append(said, line) })
+	if err != nil || disk != nil || image.Version != "v1.13.0" {
+		t.Errorf("%v, %v, %v", image, disk, err)
+	}
+
+	if said[0] != `BdsDxe: failed to load Boot0000 "/dev/sda": Access Denied` {
+		t.Errorf("%q", said)
 	}
 }
 

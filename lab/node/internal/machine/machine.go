@@ -77,7 +77,7 @@ func Run(dir string, console io.Writer) int {
 	case <-time.After(hw.Delays.Boot()):
 	}
 
-	image, disk, err := hw.BootDevice()
+	image, disk, err := hw.BootDevice(func(line string) { fmt.Fprintln(console, line) }) //nolint:errcheck
 	if err != nil {
 		fmt.Fprintln(console, err) //nolint:errcheck
 
@@ -219,6 +219,12 @@ func (l *life) boot(ctx context.Context) {
 
 	l.publish("", &machineapi.SequenceEvent{Sequence: "initialize", Action: machineapi.SequenceEvent_STOP})
 
+	if problem := l.node.SystemVolumeProblem(l.node.Config()); problem != nil {
+		l.haltOn(ctx, problem)
+
+		return
+	}
+
 	// On every platform, as the sequencer of Talos 1.13 decides it: what is
 	// booted from an ISO is not installed yet.
 	if l.node.Disk() == nil {
@@ -246,6 +252,21 @@ func (l *life) haltIfInstalled(ctx context.Context) {
 	for {
 		l.node.Logs.Printf("Talos is already installed to disk but booted from another media and %s kernel parameter is set. "+
 			"Please reboot from the disk.", constants.KernelParamHaltIfInstalled)
+
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(30 * time.Second):
+		}
+	}
+}
+
+// haltOn tells again and again what the boot waits for. Talos tries for ever to
+// get the volumes that the system needs; the hardware that is missing here comes
+// with another power-on only.
+func (l *life) haltOn(ctx context.Context, problem error) {
+	for {
+		l.node.Logs.Printf("%s", problem)
 
 		select {
 		case <-ctx.Done():

@@ -29,8 +29,10 @@ import (
 type Link struct {
 	Name      string
 	MAC       string
+	MTU       uint32
 	Addresses []netip.Prefix
 	Gateway   netip.Addr
+	Gateway6  netip.Addr
 }
 
 // Network is the resolved network of a machine.
@@ -39,15 +41,21 @@ type Network struct {
 	Nameservers []netip.Addr
 }
 
-// Addresses are all addresses, links in order.
+// Addresses are all addresses, IPv4 before IPv6, links in order.
 func (n Network) Addresses() []netip.Prefix {
-	var all []netip.Prefix
+	var all, all6 []netip.Prefix
 
 	for _, link := range n.Links {
-		all = append(all, link.Addresses...)
+		for _, address := range link.Addresses {
+			if address.Addr().Is6() {
+				all6 = append(all6, address)
+			} else {
+				all = append(all, address)
+			}
+		}
 	}
 
-	return all
+	return append(all, all6...)
 }
 
 // IPs are all addresses without their prefix lengths.
@@ -89,7 +97,7 @@ type resolver struct {
 }
 
 func (r resolver) link(nic hardware.NIC, nameservers *[]netip.Addr) Link {
-	link := Link{Name: nic.Name, MAC: nic.MAC}
+	link := Link{Name: nic.Name, MAC: nic.MAC, MTU: nic.MTU}
 	dhcp, configured := r.configured(nic, &link)
 
 	if r.platform == "nocloud" && r.machine.CloudInit != nil {
@@ -98,15 +106,9 @@ func (r resolver) link(nic hardware.NIC, nameservers *[]netip.Addr) Link {
 				continue
 			}
 
-			if address, err := netip.ParsePrefix(drive.Address); err == nil {
-				link.add(address)
-
-				if gateway, err := netip.ParseAddr(drive.Gateway); err == nil && !link.Gateway.IsValid() {
-					link.Gateway = gateway
-				}
-
-				configured = true
-			}
+			configured = true
+			dhcp = dhcp || drive.Address == askForDHCP
+			link.addCloudInit(drive)
 		}
 
 		*nameservers = append(*nameservers, r.machine.CloudInit.Nameservers...)
@@ -132,9 +134,37 @@ func (r resolver) link(nic hardware.NIC, nameservers *[]netip.Addr) Link {
 	return link
 }
 
+// askForDHCP stands for an address on the cloud-init drive.
+const askForDHCP = "dhcp"
+
+func (l *Link) addCloudInit(drive hardware.CloudInitNIC) {
+	for _, text := range []string{drive.Address, drive.Address6} {
+		if address, err := netip.ParsePrefix(text); err == nil {
+			l.add(address)
+		}
+	}
+
+	if gateway, err := netip.ParseAddr(drive.Gateway); err == nil && !l.Gateway.IsValid() {
+		l.Gateway = gateway
+	}
+
+	if gateway, err := netip.ParseAddr(drive.Gateway6); err == nil && !l.Gateway6.IsValid() {
+		l.Gateway6 = gateway
+	}
+}
+
 func (l *Link) add(address netip.Prefix) {
 	if address.IsValid() && !slices.Contains(l.Addresses, address) {
 		l.Addresses = append(l.Addresses, address)
+	}
+}
+
+// route makes a gateway the default one of its kind.
+func (l *Link) route(gateway netip.Addr) {
+	if gateway.Is6() {
+		l.Gateway6 = gateway
+	} else {
+		l.Gateway = gateway
 	}
 }
 
@@ -154,13 +184,17 @@ func (r resolver) configured(nic hardware.NIC, link *Link) (dhcp, configured boo
 			configured = true
 			dhcp = dhcp || device.DHCP()
 
+			if mtu := device.MTU(); mtu > 0 {
+				link.MTU = uint32(mtu) //nolint:gosec // validated
+			}
+
 			for _, text := range device.Addresses() {
 				link.add(parseAddress(text))
 			}
 
 			for _, route := range device.Routes() {
 				if gateway, err := netip.ParseAddr(route.Gateway()); err == nil && isDefault(route.Network()) {
-					link.Gateway = gateway
+					link.route(gateway)
 				}
 			}
 		}
@@ -173,6 +207,10 @@ func (r resolver) configured(nic hardware.NIC, link *Link) (dhcp, configured boo
 
 		configured = true
 
+		if mtu, set := document.MTU().Get(); set {
+			link.MTU = mtu
+		}
+
 		for _, address := range document.Addresses() {
 			link.add(address.Address())
 		}
@@ -180,7 +218,7 @@ func (r resolver) configured(nic hardware.NIC, link *Link) (dhcp, configured boo
 		for _, route := range document.Routes() {
 			if gateway, ok := route.Gateway().Get(); ok {
 				if _, specific := route.Destination().Get(); !specific {
-					link.Gateway = gateway
+					link.route(gateway)
 				}
 			}
 		}
@@ -313,16 +351,23 @@ const dialTimeout = 10 * time.Second
 // goes to; servers look at where it comes from (etcd's peers even check it
 // against the certificate).
 type Dialer struct {
-	// Source is the machine's address; the zero address leaves the choice to
-	// the kernel.
-	Source func() netip.Addr
+	// Source is the machine's address that reaches a target, which may be the
+	// zero address when it is not known yet; the zero address leaves the choice
+	// to the kernel.
+	Source func(target netip.Addr) netip.Addr
 }
 
 // Dial dials a TCP address.
 func (d Dialer) Dial(ctx context.Context, _, address string) (net.Conn, error) {
 	dialer := &net.Dialer{Timeout: dialTimeout}
 
-	if source := d.Source(); source.IsValid() {
+	var target netip.Addr
+
+	if parsed, err := netip.ParseAddrPort(address); err == nil {
+		target = parsed.Addr().Unmap()
+	}
+
+	if source := d.Source(target); source.IsValid() {
 		dialer.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(source, 0))
 	}
 

@@ -74,6 +74,71 @@ func TestWhereAddressesComeFrom(t *testing.T) {
 	}
 }
 
+func TestSeveralCards(t *testing.T) {
+	macs := []string{"BC:24:11:00:00:01", "BC:24:11:00:00:02", "BC:24:11:00:00:03"}
+	machine := &hardware.Machine{CloudInit: &hardware.CloudInit{NICs: []hardware.CloudInitNIC{
+		{MAC: macs[0], Address: "10.5.0.51/16", Gateway: "10.5.0.1", Address6: "fd00::51/64", Gateway6: "fd00::1"},
+		{MAC: macs[1], Address: "dhcp", Address6: "fd01::51/64"},
+		{MAC: macs[2], Address6: "fd02::51/64"},
+	}}}
+
+	for i, mac := range macs {
+		machine.NICs = append(machine.NICs, hardware.NIC{Name: fmt.Sprintf("eth%d", i), MAC: mac, MTU: 9000, DHCP: &hardware.DHCP{
+			Address: netip.MustParsePrefix(fmt.Sprintf("10.%d.0.11/16", 6+i)),
+		}})
+	}
+
+	resolved := network.Resolve(machine, "nocloud", nil)
+	if seen := fmt.Sprint(resolved.IPs()); seen != "[10.5.0.51 10.7.0.11 fd00::51 fd01::51 fd02::51]" {
+		t.Errorf("the cards have %s", seen)
+	}
+
+	if first := resolved.Links[0]; first.Gateway.String() != "10.5.0.1" || first.Gateway6.String() != "fd00::1" || first.MTU != 9000 {
+		t.Errorf("%+v", first)
+	}
+
+	settings, err := configloader.NewFromBytes([]byte(strings.Join([]string{
+		"machine: {}",
+		"{apiVersion: v1alpha1, kind: LinkConfig, name: eth1, mtu: 1400, addresses: [{address: 10.8.0.2/24}], routes: [{gateway: 'fd01::9'}]}",
+		"{apiVersion: v1alpha1, kind: DHCPv4Config, name: eth2}",
+		"{apiVersion: v1alpha1, kind: Layer2VIPConfig, name: 10.5.0.9, link: eth0}",
+		"{apiVersion: v1alpha1, kind: VLANConfig, name: eth1.30, vlanID: 30, parent: eth1, addresses: [{address: 10.9.0.2/24}]}",
+		"{apiVersion: v1alpha1, kind: ResolverConfig, nameservers: [{address: 10.5.0.7}]}",
+	}, "\n---\n")))
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	resolved = network.Resolve(machine, "metal", settings)
+	if seen := fmt.Sprint(resolved.IPs(), resolved.Nameservers); seen != "[10.8.0.2 10.8.0.11] [10.5.0.7]" {
+		t.Errorf("with documents %s", seen)
+	}
+
+	if second := resolved.Links[1]; second.MTU != 1400 || second.Gateway6.String() != "fd01::9" || second.Gateway.IsValid() {
+		t.Errorf("%+v", second)
+	}
+}
+
+func TestTheSourceIsOfTheTargetsKind(t *testing.T) {
+	var asked []netip.Addr
+
+	dialer := network.Dialer{Source: func(target netip.Addr) netip.Addr {
+		asked = append(asked, target)
+
+		return netip.Addr{}
+	}}
+
+	for _, address := range []string{"127.0.0.1:1", "[::1]:1", "localhost:1"} {
+		if connection, err := dialer.Dial(context.Background(), "tcp", address); err == nil {
+			connection.Close() //nolint:errcheck
+		}
+	}
+
+	if seen := fmt.Sprint(asked); seen != "[127.0.0.1 ::1 invalid IP]" {
+		t.Error(seen)
+	}
+}
+
 func interfaces(text string) string {
 	return "machine: {network: {interfaces: [{" + text + "}]}}"
 }
@@ -87,7 +152,7 @@ func TestAListenerFollowsTheAddresses(t *testing.T) {
 	defer listener.Close() //nolint:errcheck
 
 	reachable := func(address netip.Addr) bool {
-		dialer := network.Dialer{Source: func() netip.Addr { return two }}
+		dialer := network.Dialer{Source: func(netip.Addr) netip.Addr { return two }}
 
 		connection, err := dialer.Dial(context.Background(), "tcp", netip.AddrPortFrom(address, port).String())
 		if err != nil {

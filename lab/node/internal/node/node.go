@@ -197,6 +197,10 @@ func (n *Node) SetActive(provider config.Provider) error {
 		return err
 	}
 
+	if err := n.PublishDisks(); err != nil {
+		return err
+	}
+
 	n.Kick()
 
 	return nil
@@ -216,13 +220,14 @@ func (n *Node) SetPersistent(provider config.Provider) error {
 	return n.publishConfig()
 }
 
-// Persist writes the persistent configuration to the STATE partition.
+// Persist writes the persistent configuration to the STATE partition, where
+// the machine can make that.
 func (n *Node) Persist() error {
 	n.mu.Lock()
 	disk, provider := n.disk, n.persistent
 	n.mu.Unlock()
 
-	if disk == nil || provider == nil {
+	if disk == nil || provider == nil || n.SystemVolumeProblem(provider) != nil {
 		return nil
 	}
 
@@ -328,11 +333,13 @@ func (n *Node) SetNetwork(current network.Network) error {
 	return n.publishNetwork()
 }
 
-// Dialer dials from the machine's first address.
+// Dialer dials from the machine's first address of the target's kind.
 func (n *Node) Dialer() network.Dialer {
-	return network.Dialer{Source: func() netip.Addr {
-		if addresses := n.Network().IPs(); len(addresses) > 0 {
-			return addresses[0]
+	return network.Dialer{Source: func(target netip.Addr) netip.Addr {
+		for _, address := range n.Network().IPs() {
+			if !target.IsValid() || target.Is6() == address.Is6() {
+				return address
+			}
 		}
 
 		return netip.Addr{}

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net"
@@ -84,12 +85,18 @@ func (n *Node) PublishHardware() error {
 	version.TypedSpec().Name, version.TypedSpec().Version = "Talos", n.Version.Tag()
 
 	security := runtime.NewSecurityStateSpec(runtime.NamespaceName)
-	security.TypedSpec().SecureBoot = n.Image.SecureBoot
+	security.TypedSpec().SecureBoot, security.TypedSpec().BootedWithUKI = n.Image.SecureBoot, n.Image.SecureBoot
 
 	synced := timeres.NewStatus()
 	synced.TypedSpec().Synced = true
 
 	resources := []resource.Resource{system, platform, version, security, synced}
+
+	for _, device := range n.Hardware.PCIDevices {
+		info := hardwareres.NewPCIDeviceInfo(device.Address)
+		info.TypedSpec().VendorID, info.TypedSpec().ProductID = pciNumbers(device.ID)
+		resources = append(resources, info)
+	}
 
 	for i, extension := range append(append([]string(nil), n.Image.Extensions...), "schematic") {
 		status := runtime.NewExtensionStatus(runtime.NamespaceName, fmt.Sprint(i))
@@ -112,24 +119,19 @@ func (n *Node) PublishHardware() error {
 	return n.PublishDisks()
 }
 
-// The layout of a system disk, as far as clients ask for it.
-const (
-	statePartitionBytes = 100 << 20
-	systemBytes         = 2202 << 20 // everything before EPHEMERAL
-)
+// pciNumbers are the vendor's and the product's number of "10de:2204".
+func pciNumbers(id string) (vendor, product string) {
+	vendor, product, _ = strings.Cut(id, ":")
+
+	return "0x" + vendor, "0x" + product
+}
 
 // PublishDisks publishes the disks and the volumes on the system disk.
 func (n *Node) PublishDisks() error {
-	var disks, volumes []resource.Resource
+	var disks []resource.Resource
 
-	for _, disk := range n.Hardware.Disks {
-		resource := block.NewDisk(block.NamespaceName, disk.Name())
-		*resource.TypedSpec() = block.DiskSpec{
-			DevPath: disk.Device, Size: disk.SizeBytes, PrettySize: humanize.Bytes(disk.SizeBytes), IOSize: 512, SectorSize: 512,
-			Model: "QEMU HARDDISK", Transport: transport(disk), SubSystem: "/sys/class/block", Rotational: false,
-			BusPath: "/pci0000:00/0000:00:1e.0/virtio3/host2/target2:0:0/2:0:0:0",
-		}
-		disks = append(disks, resource)
+	for i := range n.Hardware.Disks {
+		disks = append(disks, diskResource(&n.Hardware.Disks[i]))
 	}
 
 	if cdrom := n.Hardware.CDROM; cdrom != nil {
@@ -153,43 +155,37 @@ func (n *Node) PublishDisks() error {
 	current := block.NewSystemDisk(block.NamespaceName, block.SystemDiskID)
 	current.TypedSpec().DiskID, current.TypedSpec().DevPath = system.Name(), system.Device
 
-	for _, volume := range []struct {
-		label string
-		index int
-		bytes uint64
-	}{
-		{"META", 4, 1 << 20},
-		{"STATE", 5, statePartitionBytes},
-		{"EPHEMERAL", 6, system.SizeBytes - min(system.SizeBytes, systemBytes)},
-	} {
-		status := block.NewVolumeStatus(block.NamespaceName, volume.label)
-		*status.TypedSpec() = block.VolumeStatusSpec{
-			Phase: block.VolumePhaseReady, Type: block.VolumeTypePartition, ParentLocation: system.Device,
-			Location: fmt.Sprintf("%s%d", system.Device, volume.index), PartitionIndex: volume.index,
-			Size: volume.bytes, PrettySize: humanize.Bytes(volume.bytes), Filesystem: block.FilesystemTypeXFS,
-		}
-
-		if volume.label == "META" {
-			status.TypedSpec().Filesystem = block.FilesystemTypeNone
-		}
-
-		volumes = append(volumes, status)
-	}
-
-	if err := n.replace(block.NamespaceName, block.VolumeStatusType, volumes); err != nil {
+	if err := n.replace(block.NamespaceName, block.VolumeStatusType, n.volumeStatuses(system)); err != nil {
 		return err
 	}
 
 	return n.put(current)
 }
 
-func transport(disk hardware.Disk) string {
+func diskResource(disk *hardware.Disk) *block.Disk {
+	resource := block.NewDisk(block.NamespaceName, disk.Name())
+	*resource.TypedSpec() = block.DiskSpec{
+		DevPath: disk.Device, Size: disk.SizeBytes, PrettySize: humanize.Bytes(disk.SizeBytes), IOSize: 512, SectorSize: 512,
+		Model: "QEMU HARDDISK", Serial: disk.Serial, Transport: transport(disk), SubSystem: "/sys/class/block", Rotational: disk.Rotational,
+		BusPath: "/pci0000:00/0000:00:1e.0/virtio3/host2/target2:0:0/2:0:0:0",
+	}
+
+	if disk.Serial != "" && strings.HasPrefix(disk.Name(), "sd") {
+		resource.TypedSpec().Symlinks = []string{"/dev/disk/by-id/scsi-0QEMU_QEMU_HARDDISK_" + disk.Serial}
+	}
+
+	return resource
+}
+
+func transport(disk *hardware.Disk) string {
 	if disk.Transport == "virtio-scsi" || disk.Transport == "virtio" {
 		return "virtio"
 	}
 
 	return disk.Transport
 }
+
+const usualMTU = 1500
 
 func (n *Node) publishNetwork() error {
 	current := n.Network()
@@ -201,7 +197,7 @@ func (n *Node) publishNetwork() error {
 		status := networkres.NewLinkStatus(networkres.NamespaceName, link.Name)
 		spec := status.TypedSpec()
 		spec.Index, spec.LinkIndex, spec.Type = index, index, nethelpers.LinkEther
-		spec.MTU, spec.QueueDisc, spec.Driver, spec.LinkState = 1500, "pfifo_fast", network.Driver, true
+		spec.MTU, spec.QueueDisc, spec.Driver, spec.LinkState = cmp.Or(link.MTU, usualMTU), "pfifo_fast", network.Driver, true
 		spec.OperationalState = nethelpers.OperStateUp
 
 		if mac, err := net.ParseMAC(link.MAC); err == nil {
@@ -219,10 +215,14 @@ func (n *Node) publishNetwork() error {
 			statuses = append(statuses, assigned)
 		}
 
-		if link.Gateway.IsValid() && len(link.Addresses) > 0 {
+		for _, gateway := range []netip.Addr{link.Gateway, link.Gateway6} {
+			if !gateway.IsValid() || len(link.Addresses) == 0 {
+				continue
+			}
+
 			route := networkres.NewRouteStatus(networkres.NamespaceName,
-				networkres.RouteID(nethelpers.TableMain, family(link.Gateway), netip.Prefix{}, link.Gateway, 1024, link.Name))
-			route.TypedSpec().Family, route.TypedSpec().Gateway = family(link.Gateway), link.Gateway
+				networkres.RouteID(nethelpers.TableMain, family(gateway), netip.Prefix{}, gateway, 1024, link.Name))
+			route.TypedSpec().Family, route.TypedSpec().Gateway = family(gateway), gateway
 			route.TypedSpec().OutLinkName, route.TypedSpec().OutLinkIndex = link.Name, index
 			route.TypedSpec().Table, route.TypedSpec().Priority = nethelpers.TableMain, 1024
 			route.TypedSpec().Type, route.TypedSpec().Scope = nethelpers.TypeUnicast, nethelpers.ScopeGlobal

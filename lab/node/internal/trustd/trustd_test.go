@@ -45,7 +45,7 @@ func TestAWorkerGetsAServerCertificateAndNoMore(t *testing.T) {
 	_, stranger := machines(t)
 	address := netip.MustParseAddr("127.79.0.1")
 	own := netip.MustParseAddr("127.79.0.2")
-	dialer := network.Dialer{Source: func() netip.Addr { return own }}
+	dialer := network.Dialer{Source: func(netip.Addr) netip.Addr { return own }}
 
 	certificate, err := pki.Trustd(controlPlane, pki.Subject{CommonName: "cp1", Addresses: []netip.Addr{address}})
 	if err != nil {

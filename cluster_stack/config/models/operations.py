@@ -1,0 +1,128 @@
+"""What is done with a cluster over its life: upgrades, backups, GitOps."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from cluster_stack.config.models.base import Model, section
+from cluster_stack.config.models.values import Duration, Text, matching
+
+
+class Secrets(Model):
+    provider: Literal["pulumi", "sops"] = "pulumi"
+    """Where the cluster's secrets come from: made by Pulumi, or imported from a `talsecret.sops.yaml`."""
+
+
+class UserVolume(Model):
+    name: Annotated[str, matching(r"^[a-z0-9]([a-z0-9-]{0,32}[a-z0-9])?$")]
+    """Name of the Talos user volume, mounted at `/var/mnt/<name>`."""
+    disk_selector: Text
+    """Which disk it is on: an expression of Talos (CEL), for example `disk.size > 100u * GB && !system_disk`."""
+    min_size: Annotated[str, matching(r"^\d+(\.\d+)?[KMGT]?i?B$")] = "1GiB"
+    """Least size, for example `10GiB`."""
+    max_size: Annotated[str, matching(r"^\d+(\.\d+)?[KMGT]?i?B$")] | None = None
+    """Largest size. Without it, the volume grows over the whole disk."""
+
+
+class Mirror(Model):
+    endpoints: Annotated[list[Annotated[str, matching(r"^https?://\S+$")]], Field(min_length=1)]
+    """Addresses that are asked instead, in this order."""
+    override_path: bool = False
+    """The addresses hold the whole path of the registry's API."""
+    skip_fallback: bool = False
+    """Do not ask the registry itself when no mirror answers."""
+
+
+class Registries(Model):
+    mirrors: dict[Text, Mirror] = {}
+    """Mirrors of container registries, by the registry's host (`docker.io`, or `*` for all)."""
+
+
+class Rolling(Model):
+    max_parallelism: Annotated[int, Field(ge=1)] = 1
+    """How many workers are worked on at the same time. Control planes always go one by one."""
+
+
+class UpgradeStrategy(Model):
+    rolling: Rolling = section()
+    """One after the other: how many nodes are worked on at the same time."""
+
+
+class Drain(Model):
+    enabled: bool = True
+    """Move the workloads away before a node reboots or goes."""
+    timeout: Duration = "10m"
+    """How long to wait for them."""
+    force: bool = False
+    """Go on when they do not move in time."""
+
+
+class Lifecycle(Model):
+    upgrade_strategy: UpgradeStrategy = section()
+    """In which order nodes are upgraded."""
+    drain: Drain = section()
+    """Moving the workloads away from a node before it reboots or goes."""
+    health_timeout: Duration = "15m"
+    """How long to wait for a node to be healthy again."""
+    allow_replace: list[Text] = []
+    """Names of nodes whose machine may be made anew."""
+    protect_control_plane: bool = True
+    """Refuse what would remove a majority of the control planes."""
+
+
+class S3(Model):
+    endpoint: Text
+    """Address of the object store."""
+    bucket: Text
+    """Bucket that snapshots are stored in."""
+
+
+class EtcdBackups(Model):
+    before_change: bool = True
+    """Take a snapshot before a change that could hurt."""
+    schedule: Annotated[str, matching(r"^(\S+ ){4}\S+$|^$")] = ""
+    """When to take snapshots: minute, hour, day, month, weekday, as cron has it."""
+    s3: S3 | None = None
+    """Where snapshots are stored."""
+    restore_from: str = ""
+    """Snapshot that a new cluster begins with."""
+
+
+class Backups(Model):
+    etcd: EtcdBackups = section()
+    """Snapshots of etcd, the database of Kubernetes."""
+
+
+class Flux(Model):
+    version: Annotated[str, matching(r"^(v\d+\.\d+\.\d+)?$")] = ""
+    """Version of Flux, for example `v2.9.4`."""
+    repository: Annotated[str, matching(r"^((https|ssh)://\S+)?$")] = ""
+    """Git repository that Flux follows."""
+    branch: str = "main"
+    """Branch of that repository."""
+    path: str = ""
+    """Folder in that repository."""
+    components: list[Text] = []
+    """Flux controllers to run. Without it: Flux' own choice."""
+    age_key_secret: str = ""
+    """Stack setting that holds the age key for SOPS."""
+    interval: Duration = "10m"
+    """How often Flux looks at the repository."""
+
+
+class Infrastructure(Model):
+    core: list[Text] = []
+    """Components that every cluster gets: folders of `infrastructure/core/base`."""
+    optional: list[Text] = []
+    """Further components: folders of `infrastructure/optional/base`."""
+
+
+class Gitops(Model):
+    enabled: bool = False
+    """Install Flux."""
+    flux: Flux = section()
+    """Which Flux is installed, and which folder of which repository it follows."""
+    infrastructure: Infrastructure = section()
+    """The components of this project's `infrastructure` folder that Flux installs."""

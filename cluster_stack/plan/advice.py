@@ -1,0 +1,76 @@
+"""What does not stop anything, but a person should know."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+
+from cluster_stack.config import ClusterConfig, ClusterFile, Problem
+from cluster_stack.config.document import Path
+from cluster_stack.plan.collisions import Member
+from cluster_stack.plan.extensions import unknown_extension
+
+_NOT_YET: tuple[tuple[str, Callable[[ClusterConfig], bool], str, str], ...] = (
+    ("gitops.enabled", lambda config: config.gitops.enabled, "Flux is not installed yet.", "Install it by hand."),
+    (
+        "cluster.cni.name",
+        lambda config: config.cluster.cni.name == "cilium",
+        "Cilium is not installed yet: the nodes come up without a pod network.",
+        "Install it by hand.",
+    ),
+    (
+        "secrets.provider",
+        lambda config: config.secrets.provider == "sops",
+        "secrets are not imported from SOPS yet: Pulumi makes new ones.",
+        "Do not use it for a cluster that exists.",
+    ),
+    (
+        "lifecycle",
+        lambda config: bool(config.lifecycle.model_fields_set),
+        "it is checked, but nothing acts on it yet.",
+        "Upgrade and drain by hand.",
+    ),
+    (
+        "backups",
+        lambda config: bool(config.backups.model_fields_set),
+        "it is checked, but nothing acts on it yet.",
+        "Take snapshots with `talosctl etcd snapshot`.",
+    ),
+)
+"""Key, is it used?, what does not happen, what to do."""
+
+_VERSION_IN_ISO = re.compile(r"v?(1\.\d+\.\d+)")
+
+
+def advice(cluster: Member) -> Iterator[Problem]:
+    file = cluster.file
+    for key, used, what, fix in _NOT_YET:
+        if used(file.config):
+            yield file.problem(key, what, fix)
+    yield from _extensions(file)
+    yield from _old_iso(file)
+
+
+def _extensions(file: ClusterFile) -> Iterator[Problem]:
+    schematic = file.config.cluster.talos.schematic
+    places: list[tuple[Path, list[str]]] = [
+        (
+            ("cluster", "talos", "schematic", "customization", "systemExtensions", "officialExtensions"),
+            schematic.customization.system_extensions.official_extensions if schematic else [],
+        )
+    ]
+    places += [((*path, "extensions"), group.extensions) for path, group in file.config.groups()]
+    for path, names in places:
+        for index, name in enumerate(names):
+            if what := unknown_extension(name):
+                fix = "The Image Factory refuses an image with an extension that does not exist."
+                yield file.problem((*path, index), f"{name} {what}.", fix)
+
+
+def _old_iso(file: ClusterFile) -> Iterator[Problem]:
+    iso, version = file.config.proxmox.storage.iso_path, file.config.cluster.talos.version
+    found = _VERSION_IN_ISO.search(iso.rpartition("/")[2]) if iso else None
+    if found and f"v{found[1]}" != version:
+        what = f"the ISO boots Talos v{found[1]}, the machines are to have {version}."
+        fix = "They install that version at once; an ISO of the same version saves them the difference."
+        yield file.problem("proxmox.storage.isoPath", what, fix)

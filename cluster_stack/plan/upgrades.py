@@ -1,0 +1,45 @@
+"""May a cluster go from the versions that it has to those that its cluster.yaml names?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from cluster_stack.config import ClusterFile, Problem
+from cluster_stack.plan.versions import Product, kubernetes_version, unsupported_pair, upgrade_problem, withdrawn
+
+
+@dataclass(frozen=True, kw_only=True)
+class Previous:
+    """The versions that a cluster had after its last update; all None before the first."""
+
+    talos: str | None = None
+    kubernetes: str | None = None
+    contract: str | None = None
+    """Version contract: the Talos version that the cluster was made with."""
+
+
+NEW = Previous()
+
+
+def kubernetes_of(file: ClusterFile, previous: Previous = NEW) -> str:
+    """The Kubernetes version that a cluster is to have, without a ``v``: the file's, or its version contract's."""
+    config = file.config.cluster
+    return config.kubernetes.version or kubernetes_version(previous.contract or config.talos.version)
+
+
+def check(file: ClusterFile, previous: Previous = NEW) -> Iterator[Problem]:
+    """Versions that do not go together, or cannot be reached from the ``previous`` ones."""
+    talos, kubernetes = file.config.cluster.talos.version, kubernetes_of(file, previous)
+    ways: tuple[tuple[Product, str, str | None, str], ...] = (
+        ("talos", "cluster.talos.version", previous.talos, talos),
+        ("kubernetes", "cluster.kubernetes.version", previous.kubernetes, kubernetes),
+    )
+    for product, key, old, new in ways:
+        if old is not None and (refusal := upgrade_problem(product, old, new)):
+            yield file.problem(key, refusal.what, refusal.fix)
+    if refusal := withdrawn(talos):
+        yield file.problem("cluster.talos.version", refusal.what, refusal.fix)
+    if refusal := unsupported_pair(talos, kubernetes):
+        key = "cluster.kubernetes.version" if file.config.cluster.kubernetes.version else "cluster.talos.version"
+        yield file.problem(key, refusal.what, refusal.fix)
