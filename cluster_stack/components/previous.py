@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Mapping
+from typing import Any
+
 import pulumi
 
 from cluster_stack.plan.upgrades import Previous
@@ -10,17 +14,37 @@ TALOS_VERSION = "talos_version"
 KUBERNETES_VERSION = "kubernetes_version"
 VERSION_CONTRACT = "talos_version_contract"
 
+_PATIENCE_SECONDS = (0.02, 0.1, 0.5, 2)
+"""How long to wait after each failed look at the state; after the last the failure is the answer."""
+
 
 def previous() -> Previous:
     """The versions that the cluster had after the last update that completed; all None for a new stack.
 
     Asks the engine for the outputs of this very stack, which it answers from the state that the update began with.
+    Raises pulumi.RunError where the state cannot be read.
     """
-    name = f"{pulumi.get_organization()}/{pulumi.get_project()}/{pulumi.get_stack()}"
-    answer = pulumi.runtime.invoke("pulumi:pulumi:readStackOutputs", {"name": name}).value or {}
-    outputs = answer.get("outputs") or {}
+    outputs = _own_outputs()
     return Previous(
         talos=outputs.get(TALOS_VERSION),
         kubernetes=outputs.get(KUBERNETES_VERSION),
         contract=outputs.get(VERSION_CONTRACT),
     )
+
+
+def _own_outputs() -> Mapping[str, Any]:
+    name = f"{pulumi.get_organization()}/{pulumi.get_project()}/{pulumi.get_stack()}"
+    for pause in (*_PATIENCE_SECONDS, None):
+        try:
+            answer = pulumi.runtime.invoke("pulumi:pulumi:readStackOutputs", {"name": name}).value or {}
+            return answer.get("outputs") or {}
+        except Exception as error:  # an invoke raises nothing more precise
+            # The engine writes the state while it answers, and a local file's description (`.attrs` beside it) is empty
+            # for a moment then: "failed to load checkpoint: EOF".
+            if pause is None:
+                raise pulumi.RunError(
+                    f"the versions that this cluster has cannot be read from the state: {error}. "
+                    f"Run `pulumi stack output -s {pulumi.get_stack()}` to see whether the backend answers."
+                ) from None
+            time.sleep(pause)
+    raise AssertionError("the last attempt returns or raises")

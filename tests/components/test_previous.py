@@ -1,0 +1,64 @@
+"""What the last update left, read while the engine writes the state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pulumi
+import pytest
+
+from cluster_stack.components import previous as module
+from cluster_stack.components.previous import previous
+from cluster_stack.plan.upgrades import NEW, Previous
+
+OUTPUTS = {"talos_version": "v1.12.4", "kubernetes_version": "1.34.2", "talos_version_contract": "v1.11.5", "other": 1}
+EOF = Exception("invoke of pulumi:pulumi:readStackOutputs failed: failed to load checkpoint: EOF")
+
+
+@pytest.fixture
+def engine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[float]]:
+    """Answers each reading of the state with the next of these; returns how long the program waited between them."""
+
+    def with_answers(*answers: Exception | dict[str, Any]) -> list[float]:
+        pauses: list[float] = []
+        left: Iterator[Exception | dict[str, Any]] = iter(answers)
+
+        def invoke(token: str, arguments: dict[str, str]) -> SimpleNamespace:
+            assert (token, arguments) == ("pulumi:pulumi:readStackOutputs", {"name": "organization/x/homelab"})
+            answer = next(left)
+            if isinstance(answer, Exception):
+                raise answer
+            return SimpleNamespace(value=answer)
+
+        monkeypatch.setattr(pulumi.runtime, "invoke", invoke)
+        monkeypatch.setattr(module.time, "sleep", pauses.append)
+        for name, value in (("organization", "organization"), ("project", "x"), ("stack", "homelab")):
+            monkeypatch.setattr(pulumi, f"get_{name}", lambda value=value: value)
+        return pauses
+
+    return with_answers
+
+
+def test_the_versions_of_the_last_update(engine: Callable[..., list[float]]) -> None:
+    assert engine({"outputs": OUTPUTS}) == []
+    assert previous() == Previous(talos="v1.12.4", kubernetes="1.34.2", contract="v1.11.5")
+
+
+def test_a_new_stack_has_none(engine: Callable[..., list[float]]) -> None:
+    engine({"outputs": {}})
+    assert previous() == NEW
+
+
+def test_a_state_that_is_just_being_written_is_read_again(engine: Callable[..., list[float]]) -> None:
+    pauses = engine(EOF, EOF, {"outputs": OUTPUTS})
+    assert previous().talos == "v1.12.4"
+    assert len(pauses) == 2
+
+
+def test_a_state_that_cannot_be_read_is_a_sentence(engine: Callable[..., list[float]]) -> None:
+    pauses = engine(*[EOF] * 9)
+    with pytest.raises(pulumi.RunError, match=r"cannot be read from the state: .*EOF.*pulumi stack output -s homelab"):
+        previous()
+    assert 0 < sum(pauses) < 5
