@@ -77,8 +77,6 @@ class InstallDiskSelector(Model):
 
     size: Annotated[str, matching(r"^(<|>|<=|>=|==)? ?\d+(\.\d+)? ?[KMGT]?i?B$")] | None = None
     """Size, for example `>= 20GB`."""
-    name: Text | None = None
-    """Name in `/sys/block/<dev>/device/name`."""
     model: Text | None = None
     """Model, for example `QEMU*`."""
     serial: Text | None = None

@@ -135,7 +135,6 @@ MACHINES: dict[str, Check] = {
     f"{TALOS}installDiskSelector.size": lambda a: selector(a)["size"] == ">= 10GB",
     f"{TALOS}installDiskSelector.model": lambda a: selector(a)["model"] == "QEMU*",
     f"{TALOS}installDiskSelector.type": lambda a: selector(a)["type"] == "ssd",
-    f"{TALOS}installDiskSelector.name": lambda a: selector(a)["name"] == "QEMU HARDDISK",
     f"{TALOS}installDiskSelector.serial": lambda a: selector(a)["serial"] == "drive-*",
     f"{TALOS}installDiskSelector.modalias": lambda a: selector(a)["modalias"] == "scsi:t-0x00",
     f"{TALOS}installDiskSelector.uuid": lambda a: selector(a)["uuid"] == "*",
