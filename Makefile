@@ -29,8 +29,8 @@ demo: toolchain ## a cluster in the lab, made by the real `pulumi up -s homelab`
 lab-stop: setup ## end the lab; its state stays in .lab
 	@$(BIN)/python -m lab stop
 
-unit: setup ## the quick tests
-	@$(BIN)/python -m pytest -q -m "not engine"
+unit: setup ## the tests of the program itself, without engine or servers
+	@$(BIN)/python -m pytest -q -m "not engine and not servers"
 
 test: toolchain ## every test, the end-to-end ones included
 	@$(BIN)/python -m pytest

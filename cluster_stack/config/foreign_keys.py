@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from cluster_stack.config.document import Path
 
-_RENAMED: Mapping[str, str] = {
+RENAMED: Mapping[str, str] = {
     # talhelper
     "talosVersion": "cluster.talos.version",
     "clusterName": "cluster.talos.clusterName",
@@ -41,7 +41,7 @@ _AS_PATCH = "Write it as a patch of the machine configuration: `patches`."
 _FROM_ENVIRONMENT = "Remove it, and set the environment variable PROXMOX_VE_API_TOKEN."
 _NAMED = "Remove it: nodes are called <metadata.name>-cp1, <metadata.name>-worker1 and so on."
 
-_ANSWERED: Mapping[str, tuple[str, str]] = {
+ANSWERED: Mapping[str, tuple[str, str]] = {
     "nodeLabels": ("that is another system's key.", "Write `labels`."),
     "nodeAnnotations": ("that is another system's key.", "Write `annotations`."),
     "nodeTaints": ("that is another system's key.", "Write `taints`, a list: [key=value:NoSchedule]."),
@@ -96,9 +96,13 @@ def answer(path: Path) -> Answer | None:
         return Answer(
             "a node's kind follows from its pool.", "Remove it: <metadata.name>-cp1 and so on are control planes."
         )
-    if place := _RENAMED.get(key):
+    if path[-2:] == ("installDiskSelector", "name"):
+        return Answer(
+            "Talos does not choose a disk by its name any more.", "Write `model` or `serial`, or installDisk: /dev/sda."
+        )
+    if place := RENAMED.get(key):
         return Answer("that is another system's key.", f"Write {place} instead.", tuple(place.split(".")))
-    return Answer(*_ANSWERED[key]) if key in _ANSWERED else None
+    return Answer(*ANSWERED[key]) if key in ANSWERED else None
 
 
 def is_talhelper(data: Mapping[str, Any]) -> bool:

@@ -6,24 +6,18 @@ Imported only when there is something to say.
 from __future__ import annotations
 
 import re
-import types
-from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from functools import cache
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Any, get_origin
 
-from pydantic import BaseModel, StringConstraints, ValidationError
-from pydantic.fields import FieldInfo
+from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from cluster_stack.config import foreign_keys
 from cluster_stack.config.document import MAX_PROBLEMS, Document, Path, clipped, foremost, quoted, shown
-from cluster_stack.config.documentation import description
-from cluster_stack.config.models import ClusterConfig
+from cluster_stack.config.places import Place, every_key, place_at
 from cluster_stack.config.problems import Problem
-from cluster_stack.config.reference.example import examples
-from cluster_stack.config.reference.keys import ITEM, NAMED, dotted, keys
 from cluster_stack.config.reference.keys import Path as KeyPath
+from cluster_stack.config.reference.keys import dotted
 from cluster_stack.config.reference.kinds import Kind, kind_of
 
 _KEY = "[key]"
@@ -64,7 +58,7 @@ def _problem(document: Document, details: ErrorDetails) -> Problem:
 def _explain(document: Document, details: ErrorDetails, path: Path) -> tuple[str, str]:
     """What is wrong, what to write instead."""
     error, value, context = details["type"], details["input"], details.get("ctx", {})
-    place = _place(path)
+    place = place_at(path)
     if error == "cluster_yaml":
         return context["what"], context["fix"]
     if error == "extra_forbidden":
@@ -109,11 +103,11 @@ _BOUNDS = {
 """Pydantic's name -> what is wrong, where pydantic has the bound, on which side of it the right values are."""
 
 
-def _out_of_bounds(seen: str, bound: tuple[str, str, str], context: dict[str, Any], place: _Place) -> tuple[str, str]:
+def _out_of_bounds(seen: str, bound: tuple[str, str, str], context: dict[str, Any], place: Place) -> tuple[str, str]:
     what, name, side = bound
-    noun = " items" if name.endswith("length") and context[name] != 1 else " item" if name.endswith("length") else ""
-    unit = f" {place.unit}" if place.unit and not noun else ""
-    return what.format(seen), f"Write {context[name]}{unit or noun} {side}. {place.meaning}".rstrip()
+    items = "item" if context[name] == 1 else "items"
+    amount = f"{context[name]} {items if name.endswith('length') else place.unit}".rstrip()
+    return what.format(seen), f"Write {amount} {side}. {place.meaning}".rstrip()
 
 
 def _wrong_key(key: str, context: dict[str, Any]) -> tuple[str, str]:
@@ -124,7 +118,7 @@ def _wrong_key(key: str, context: dict[str, Any]) -> tuple[str, str]:
     return "the name is empty.", "Write one."
 
 
-def _wrong_form(seen: str, kind: Kind | None, place: _Place) -> tuple[str, str]:
+def _wrong_form(seen: str, kind: Kind | None, place: Place) -> tuple[str, str]:
     if kind:
         return f"{seen} is not a {kind.name}.", _form(kind)
     return f"{seen} does not have the right form.", place.explained
@@ -134,7 +128,7 @@ def _form(kind: Kind) -> str:
     return f"Write {kind.form}: {kind.example}."
 
 
-def _not_text(seen: str, value: object, written: str | None, place: _Place) -> tuple[str, str]:
+def _not_text(seen: str, value: object, written: str | None, place: Place) -> tuple[str, str]:
     if written is None:
         return f"{seen} is not text.", f"Write one text. {place.meaning}".rstrip()
     if place.pattern and not re.fullmatch(place.pattern, written):
@@ -147,7 +141,7 @@ _QUANTITY = re.compile(r"\s*(\d{1,9}(?:\.\d{1,9})?)\s*([kKmMgGtT])i?[bB]?\s*", r
 _MEGABYTES = {"k": 1 / 1024, "m": 1, "g": 1024, "t": 1024 * 1024}
 
 
-def _number_fix(value: object, place: _Place) -> str:
+def _number_fix(value: object, place: Place) -> str:
     text = value if isinstance(value, str) else ""
     match = _QUANTITY.fullmatch(text)
     if place.unit in {"MB", "GB"} and match:
@@ -157,17 +151,15 @@ def _number_fix(value: object, place: _Place) -> str:
         return f"Write {int(text)}, without quotes."
     if isinstance(value, float) and value.is_integer():
         return f"Write {int(value)}."
-    return (
-        f"Write the number of {place.unit}, without a unit."
-        if place.unit
-        else f"Write a number, for example {place.example}."
-    )
+    if place.unit:
+        return f"Write the number of {place.unit}, without a unit."
+    return f"Write a number, for example {place.example}."
 
 
 def _unknown(path: Path) -> tuple[str, str]:
     if foreign := _foreign(path):
         return foreign.what, foreign.fix
-    what, known = "there is no such key.", f"Keys that belong here: {', '.join(_keys(_place(path[:-1])))}."
+    what, known = "there is no such key.", f"Keys that belong here: {', '.join(place_at(path[:-1]).keys)}."
     if places := _elsewhere(path):
         return what, f"Write it as {' or '.join(dotted(place) for place in places)}. {known}"
     near = _near(path)
@@ -192,111 +184,29 @@ def _elsewhere(path: Path) -> list[KeyPath]:
     wanted = _folded(path)
     if _foreign(path) or get_close_matches(wanted, _siblings(path), n=1, cutoff=0.8):
         return []
-    found = [key.path for key in _every_key() if key.name.lower() == wanted]
+    found = [key.path for key in every_key() if key.name.lower() == wanted]
     nearer = [place for place in found if place[: len(path) - 1] == path[:-1]]
     return (nearer or found) if len(nearer or found) <= 2 else []
 
 
 def _siblings(path: Path) -> dict[str, str]:
     """The keys that are known where an unknown one stands, by their folded names."""
-    return {key.lower(): key for key in _keys(_place(path[:-1]))}
+    return {key.lower(): key for key in place_at(path[:-1]).keys}
 
 
 def _folded(path: Path) -> str:
     return str(path[-1])[:60].lower().replace("_", "").replace("-", "")
 
 
-_every_key = cache(lambda: tuple(keys()))
-_examples = cache(examples)
-
-
-@dataclass(frozen=True)
-class _Place:
-    """What the models say of a place in the file."""
-
-    key: KeyPath
-    kind: object
-    metadata: tuple[object, ...] = ()
-    """What is said of its values."""
-    field: tuple[type[BaseModel], str] | None = None
-    """The model's field that the place is, or that holds the list or the mapping that it is in."""
-
-    @property
-    def model(self) -> type[BaseModel] | None:
-        return self.kind if isinstance(self.kind, type) and issubclass(self.kind, BaseModel) else None
-
-    @property
-    def meaning(self) -> str:
-        """The key's documentation."""
-        return description(*self.field) if self.field else ""
-
-    @property
-    def example(self) -> object:
-        """A right value."""
-        *key, last = self.key
-        if last == ITEM:
-            return _examples()[tuple(key)][0]
-        return next(iter(_examples()[tuple(key)].values())) if last == NAMED else _examples()[self.key]
-
-    @property
-    def explained(self) -> str:
-        """The documentation, with an example."""
-        return self.meaning if "for example" in self.meaning else f"{self.meaning} For example: {self.example}"
-
-    @property
-    def unit(self) -> str:
-        """``MB``, or nothing."""
-        extras = [getattr(said, "json_schema_extra", None) for said in self.metadata]
-        return next((str(extra["unit"]) for extra in extras if isinstance(extra, dict) and "unit" in extra), "")
-
-    @property
-    def required(self) -> bool:
-        return any(isinstance(said, FieldInfo) and said.is_required() for said in self.metadata)
-
-    @property
-    def pattern(self) -> str | None:
-        patterns = (said.pattern for said in self.metadata if isinstance(said, StringConstraints))
-        return next((str(pattern) for pattern in patterns if pattern), None)
-
-
-def _place(path: Path) -> _Place:
-    place = _Place((), ClusterConfig)
-    for part in path:
-        place = _below(place, part)
-    return place
-
-
-def _below(place: _Place, part: int | str) -> _Place:
-    if model := place.model:
-        key = (*place.key, str(part))
-        for name, info in model.model_fields.items():
-            if info.alias == part:
-                return _bare(_Place(key, info.annotation, (info, *info.metadata), (model, name)))
-        return _Place(key, None)
-    key = (*place.key, ITEM if isinstance(part, int) else NAMED)
-    arguments = get_args(place.kind) if get_origin(place.kind) in {list, dict} else (None,)
-    return _bare(_Place(key, arguments[-1], (), place.field))
-
-
-def _bare(place: _Place) -> _Place:
-    """The same place with its type without ``None``, and without what is said of its values."""
-    while (origin := get_origin(place.kind)) in {Union, types.UnionType, Annotated}:
-        first, *rest = (part for part in get_args(place.kind) if part is not type(None))
-        said = rest if origin is Annotated else []
-        place = replace(place, kind=first, metadata=(*place.metadata, *said))
-    return place
-
-
-def _keys(place: _Place) -> list[str]:
-    return [info.alias or name for name, info in place.model.model_fields.items()] if place.model else []
-
-
-def _wanted(place: _Place) -> str:
+def _wanted(place: Place) -> str:
     """What to write in a place: its documentation, and the keys that belong there."""
     if not place.model:
         return f"Write `key: value`. {place.meaning}".rstrip() if get_origin(place.kind) is dict else place.meaning
-    required = [info.alias or name for name, info in place.model.model_fields.items() if info.is_required()]
-    below = f"It needs {_and(required)}." if required else f"Keys that belong here: {', '.join(_keys(place))}."
+    below = (
+        f"It needs {_and(place.required_keys)}."
+        if place.required_keys
+        else f"Keys that belong here: {', '.join(place.keys)}."
+    )
     return f"{place.meaning} {below}".lstrip()
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from importlib.resources import files
 
 import pytest
 
@@ -170,6 +172,15 @@ WORKER: Sequence[tuple[str, str, Kind, str]] = [
     ("cpuType: host", "cpuType: host, pool: lab", "changed", "resource pool none to lab"),
     ("cpuType: host", "cpuType: host, ha: true", "changed", "high availability no to yes"),
     ("cpuType: host", "cpuType: host, tags: [x]", "changed", "tags talos, worker to talos, worker, x"),
+    ("cpuType: host", "cpuType: host, ha: true, haGroup: red", "changed", "high availability no to group red"),
+    ("bridge: vmbr0", "mtu: 9000", "changed", "network card 1 vmbr0 to vmbr0 MTU 9000"),
+    (
+        "pciDevices: []",
+        "networkInterfaces: [{bridge: vmbr9}]",
+        "changed",
+        "network card 2 none to vmbr9",
+    ),
+    ("pciDevices: []", "pciDevices: [{mapping: gpu, pcie: false}]", "restarted", "PCI devices none to gpu (PCI)"),
     ("description: a lab", "description: ours", "changed", "notes 'a lab' to 'ours'"),
     ("nodes: [pve1, pve2]", "nodes: [pve2]", "moved", "pve1 to pve2, with its local disks"),
     ("version: v1.12.4", "version: v1.12.6", "upgrade", "Talos v1.12.4 to v1.12.6"),
@@ -192,6 +203,7 @@ WORKER: Sequence[tuple[str, str, Kind, str]] = [
     ("gitops:", "volumes: [{name: v, diskSelector: 'true'}]\ngitops:", "configured", "UserVolumeConfig v"),
     ("secureboot: false", "secureboot: true", "kept", "Secure Boot no to yes"),
     ("diskEncryption: nodeID", "", "kept", "disk encryption nodeID to none"),
+    ("secureboot: false", "arch: arm64", "kept", "architecture amd64 to arm64"),
 ]
 
 
@@ -201,6 +213,83 @@ def test_what_becomes_of_a_worker(old: str, new: str, kind: Kind, text: str) -> 
     # The worker's own keys come after those of the control planes, which are called the same.
     edits = (old, new) if old in head else (f"workers:{workers}", f"workers:{workers.replace(old, new, 1)}")
     assert (kind, text) in told(edit(*edits), "lab-worker1")
+
+
+DHCP = (
+    "cidr: 10.0.0.0/24\n    gateway: 10.0.0.1\n    nameservers: [10.0.0.1]\n"
+    "    ipRanges: {controlPlane: 10.0.0.51-10.0.0.59, workers: 10.0.0.60-10.0.0.79}",
+    "dhcp: true",
+)
+
+
+def test_from_dhcp_to_static_addresses() -> None:
+    reasons = told(changes(snapshot(*DHCP), snapshot()), "lab-worker1")
+    assert [text for kind, text in reasons if kind == "restarted"] == [
+        "address DHCP to 10.0.0.60/24",
+        "gateway DHCP to 10.0.0.1",
+        "DNS servers DHCP to 10.0.0.1",
+    ]
+    assert told(changes(None, snapshot(*DHCP)), "lab-worker1")[0][1].endswith(", 100 GB disk, DHCP")
+    no_vip = (*DHCP, ", vip: 10.0.0.50", "")
+    assert ("configured", "Kubernetes API the address that DHCP gives lab-cp1 to https://10.0.0.51:6443") in told(
+        changes(snapshot(*no_vip), snapshot(", vip: 10.0.0.50", "")), "lab-worker1"
+    )
+
+
+def test_ipv6_addresses() -> None:
+    one = ("gateway: 10.0.0.1", "gateway: 10.0.0.1\n    cidr6: fd00::/64")
+    with_router = (one[0], f"{one[1]}\n    gateway6: fe80::1")
+    assert told(changes(snapshot(*one), snapshot(*with_router)), "lab-worker1") == [
+        ("restarted", "IPv6 gateway none to fe80::1")
+    ]
+    assert ("restarted", "IPv6 gateway fe80::1 to none") in told(
+        changes(snapshot(*with_router), snapshot()), "lab-worker1"
+    )
+
+
+def test_the_iso_in_the_drive() -> None:
+    def iso(name: str) -> tuple[str, str]:
+        return "datastore: fast,", f"datastore: fast, isoPath: isos:iso/{name}.iso,"
+
+    platform = ("secureboot: false", "platform: nocloud")
+    added = told(changes(snapshot(*platform), snapshot(*platform, *iso("a"))), "lab-worker1")
+    assert added == [
+        ("restarted", "boots its disk to its disk, else the ISO"),
+        ("changed", "ISO in its drive none to isos:iso/a.iso"),
+    ]
+    other = changes(snapshot(*platform, *iso("a")), snapshot(*platform, *iso("b")))
+    assert told(other, "lab-worker1") == [("changed", "ISO in its drive isos:iso/a.iso to isos:iso/b.iso")]
+
+
+def test_another_platform() -> None:
+    iso = ("datastore: fast,", "datastore: fast, isoPath: isos:iso/a.iso,", *DHCP)
+    found = changes(snapshot(*iso), snapshot(*iso, "secureboot: false", "platform: nocloud"))
+    assert ("kept", "platform metal to nocloud") in told(found, "lab-worker1")
+
+
+def test_the_guest_agent_and_extensions() -> None:
+    without = ("[siderolabs/qemu-guest-agent]", "[]")
+    found = told(edit(*without), "lab-worker1")
+    assert found[0] == ("restarted", "guest agent yes to no")
+    assert ("upgrade", "schematic ce4c9805 to 37656798, without siderolabs/qemu-guest-agent") in found
+    by_id = (
+        "schematic: {customization: {systemExtensions: {officialExtensions: [siderolabs/qemu-guest-agent]}}}",
+        f"factorySchematic: {'ab' * 32}",
+    )
+    for way in (changes(snapshot(), snapshot(*by_id)), changes(snapshot(*by_id), snapshot())):
+        (text,) = (text for kind, text in told(way, "lab-worker1") if kind == "upgrade")
+        assert text in ("schematic ce4c9805 to abababab", "schematic abababab to ce4c9805")
+
+
+def test_a_network_card_with_its_address() -> None:
+    mac = ("nodePools: []", "nodePools: []\n    nodes: {lab-worker1: {macAddress: 'bc:24:11:00:00:01'}}")
+    assert told(edit(*mac), "lab-worker1") == [("changed", "network card 1 vmbr0 to vmbr0 BC:24:11:00:00:01")]
+
+
+def test_talos_leaves_a_disk_without_a_volume_alone() -> None:
+    plain = ("{size: 200, volume: data}", "{size: 200}")
+    grown = changes(snapshot(*plain), snapshot(plain[0], "{size: 300}"))
+    assert told(grown, "lab-worker1") == [("changed", "disk scsi1 grows, 200 GB to 300 GB, without a restart")]
 
 
 def test_the_gravest_reason_names_the_kind() -> None:
@@ -383,6 +472,8 @@ def test_an_encrypted_disk_without_its_key() -> None:
         "the keys of the encrypted disks of lab-cp1, lab-worker1 go with the TPM, so that they do not start again. "
         "Write `tpm: true` under proxmox.vm.",
     )
+    unused = changes(snapshot("cpuType: host", "cpuType: host, tpm: true"), snapshot())
+    assert not any("keys of the encrypted" in text for _, text in of_the_cluster(unused))
     kept = changes(snapshot(*encrypted), snapshot("cpuType: host", "cpuType: host, tpm: true"))
     assert of_the_cluster(kept) == []
 
@@ -399,19 +490,55 @@ def _patched(before: str, after: str, *edits: str) -> list[tuple[Kind, str]]:
     ("patch", "key"),
     [
         ("machine: {sysctls: {net.core.somaxconn: '1'}}", "machine.sysctls"),
-        ("machine: {kubelet: {extraArgs: {v: '4'}}}", "machine.kubelet"),
-        ("machine: {network: {nameservers: [9.9.9.9]}}", "machine.network"),
-        ("machine: {features: {kubePrism: {enabled: false}}}", None),
+        ("machine: {features: {kubePrism: {enabled: false}}}", "machine.features.kubePrism"),
         ("cluster: {apiServer: {disablePodSecurityPolicy: true}}", "cluster"),
         ("debug: true", "debug"),
         ("apiVersion: v1alpha1\nkind: KmsgLogConfig\nname: a\nurl: tcp://10.0.0.9:1", "KmsgLogConfig a"),
         ("apiVersion: v1alpha1\nkind: WatchdogTimerConfig\ndevice: /dev/watchdog0", "WatchdogTimerConfig"),
     ],
 )
-def test_what_talos_takes_over_while_it_runs(patch: str, key: str | None) -> None:
-    ((kind, text),) = _patched("machine: {features: {}}", f"machine: {{features: {{}}}}\n---\n{patch}")
-    assert kind == "configured"
-    assert text == (key or "machine.features.kubePrism")
+def test_what_talos_takes_over_while_it_runs(patch: str, key: str) -> None:
+    assert _patched("", patch) == [("configured", key)]
+    assert _patched(patch, "") == [("configured", key)]
+
+
+def _schema_keys(*path: str) -> set[str]:
+    """The keys that Talos knows below a key of the main document."""
+    schema = json.loads(files("cluster_stack.plan").joinpath("data/talos-config.schema.json").read_text())
+    found = schema["x-kinds"]["v1alpha1"]
+    for key in ("", *path):
+        found = found["properties"][key] if key else found
+        found = schema["$defs"][found["$ref"].removeprefix("#/$defs/")] if "$ref" in found else found
+    return set(found["properties"])
+
+
+def test_every_key_that_talos_knows_is_live_or_not() -> None:
+    def reboots(path: str) -> bool:
+        nested = "x: 1"
+        for key in reversed(path.split(".")):
+            nested = f"{key}: {{{nested}}}"
+        ((kind, _),) = _patched("", nested)
+        return kind == "restarted"
+
+    machine = _schema_keys("machine") - {"features"}
+    assert {key for key in machine if reboots(f"machine.{key}")} == {
+        "type",
+        "token",
+        "baseRuntimeSpecOverrides",
+        "disks",
+        "env",
+        "files",
+        "systemDiskEncryption",
+        "udev",
+    }
+    features = _schema_keys("machine", "features")
+    assert {key for key in features if reboots(f"machine.features.{key}")} == {
+        "apidCheckExtKeyUsage",
+        "diskQuotaSupport",
+        "rbac",
+        "stableHostname",
+    }
+    assert {key for key in _schema_keys() - {"machine"} if reboots(key)} == {"persist", "version"}
 
 
 @pytest.mark.parametrize(
@@ -420,7 +547,7 @@ def test_what_talos_takes_over_while_it_runs(patch: str, key: str | None) -> Non
         ("machine: {files: [{path: /var/a, content: hunter2, op: create}]}", "machine.files"),
         ("machine: {env: {A: hunter2}}", "machine.env"),
         ("machine: {udev: {rules: [x]}}", "machine.udev"),
-        ("machine: {features: {rbac: false}}", "machine.features"),
+        ("machine: {features: {rbac: false}}", "machine.features.rbac"),
         ("persist: false", "persist"),
     ],
 )
@@ -430,7 +557,10 @@ def test_what_talos_reboots_for(patch: str, key: str) -> None:
     assert _patched(patch, "") == [at_once]
     ((kind, text),) = _patched("", patch, "v1.12.4", "v1.13.2")
     assert kind == "restarted"
-    assert text.startswith(f"{key}: Talos needs a reboot for it. Where the cluster was made with Talos 1.13 or later")
+    assert text == (
+        f"{key}: Talos needs a reboot for it. Where the cluster was made with Talos 1.13 or later, it refuses the "
+        "change; where it was made with an older one, it reboots at once, without a drain"
+    )
 
 
 def test_no_value_of_a_patch_is_told() -> None:
@@ -446,7 +576,18 @@ def test_a_patch_that_says_the_same_elsewhere_changes_nothing() -> None:
     assert _patched(whole, f"{parts}\n---\nmachine: {{sysctls: {{b: '3'}}}}") == [("configured", "machine.sysctls.b")]
 
 
+def test_an_empty_key_changes_nothing() -> None:
+    assert _patched("machine: {sysctls: {a: '1'}}", "machine: {sysctls: {a: '1'}}\n---\nmachine:\ncluster:") == []
+
+
+def test_what_differs_within_a_list() -> None:
+    names = ("machine: {certSANs: [a, b]}", "machine: {certSANs: [a, c, d]}")
+    assert _patched(*names) == [("configured", "machine.certSANs[1], machine.certSANs[2]")]
+
+
 def test_a_long_list_of_keys_is_cut() -> None:
+    dozen = "machine: {sysctls: {" + ", ".join(f"k{number}: x" for number in range(12)) + "}}"
+    assert _patched("machine: {sysctls: {}}", dozen)[0][1].endswith(", machine.sysctls.k11")
     many = "machine: {sysctls: {" + ", ".join(f"k{number}: x" for number in range(20)) + "}}"
     ((_, text),) = _patched("machine: {sysctls: {z: '1'}}", many)
     assert text.startswith("machine.sysctls.z, machine.sysctls.k0, ")

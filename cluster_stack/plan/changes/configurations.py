@@ -91,7 +91,8 @@ def _from_talos(snapshot: Snapshot, contract: str) -> Nouns:
 
 def _documents(snapshot: Snapshot, node: NodePlan, contract: str) -> dict[DocumentName, dict[str, Any]]:
     """All patches of a node's configuration, merged, by the document that they patch."""
-    merged: dict[DocumentName, dict[str, Any]] = {}
+    # Every generated configuration has features, so that a patch with one of them adds no others.
+    merged: dict[DocumentName, dict[str, Any]] = {_MAIN: {"machine": {"features": {}}}}
     for text in (*node_patches(snapshot.config, node, contract), *snapshot.patches[node.name]):
         for patch in yaml.load_all(text, Loader=yaml.CSafeLoader):
             name = (str(patch.get("kind", "")), str(patch.get("name", "")))
@@ -100,20 +101,21 @@ def _documents(snapshot: Snapshot, node: NodePlan, contract: str) -> dict[Docume
 
 
 def _merged(first: Any, second: Any) -> Any:
-    """Two patches as one: mappings by their keys, lists one after the other, anything else is replaced."""
+    """Two patches as one: mappings by their keys, of which empty ones say nothing, lists one after the other."""
     if isinstance(first, dict) and isinstance(second, dict):
-        return {**first, **{key: _merged(first.get(key), value) for key, value in second.items()}}
+        said = {key: value for key, value in second.items() if value is not None}
+        return {**first, **{key: _merged(first.get(key), value) for key, value in said.items()}}
     if isinstance(first, list) and isinstance(second, list):
         return [*first, *second]
     return second
 
 
 def _is_live(path: Path) -> bool:
-    if path[0] != "machine":
-        return path[0] in _LIVE
-    if path[1:2] == ("features",):
-        return path[2:3] != () and path[2] in _LIVE_FEATURES
-    return path[1:2] != () and path[1] in _LIVE_MACHINE
+    first, *below = path
+    if first != "machine":
+        return first in _LIVE
+    key, *below = below
+    return below[0] in _LIVE_FEATURES if key == "features" else key in _LIVE_MACHINE
 
 
 def _reboots(contract: str) -> str:

@@ -1,0 +1,13 @@
+"""Which tier a test belongs to, where its folder decides that."""
+
+from __future__ import annotations
+
+import pytest
+
+SERVERS = ("tests/lab/", "tests/toolchain/")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.nodeid.startswith(SERVERS) and item.get_closest_marker("engine") is None:
+            item.add_marker(pytest.mark.servers)
