@@ -37,7 +37,10 @@ def arguments() -> argparse.ArgumentParser:
         "--keep-caches", action="store_true", help="keep the builds' Go caches (several GB) for the next"
     )
     making.add_argument(
-        "names", nargs="*", metavar="NAME", help="pulumi, talos, proxmoxve, talosctl or talos-node; all"
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help="pulumi, talos, proxmoxve, talosctl, talos-node; by default these. On request: bpg-acceptance, tofu",
     )
     commands.add_parser("status", help="what is used, in which version, from where")
     commands.add_parser("environment", help="print the variables that make a shell use it, for eval")
@@ -50,6 +53,9 @@ def status(installation: Installation) -> bool:
     complete = True
     for tool in tools().values():
         entry = installation.usable(tool)
+        if entry is None and tool.on_request:
+            rows.append((tool.name, tool.version, "on request", f"`python -m toolchain ensure {tool.name}`"))
+            continue
         if entry is None:
             complete = False
             rows.append((tool.programs[0], tool.version, "missing", "run `python -m toolchain ensure`"))

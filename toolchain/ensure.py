@@ -17,17 +17,17 @@ DISK = "10 GB"  # the modules and the compiled packages of all builds together
 
 
 def ensure(names: Sequence[str], *, from_source: bool = False, keep_caches: bool = False) -> None:
-    """Make the named tools available to this clone, or all of them."""
+    """Make the named tools available to this clone, or all that everybody needs."""
     Run(Installation(), Store(user_cache()), from_source=from_source, keep_caches=keep_caches).ensure(names)
 
 
 def select(names: Sequence[str]) -> list[Tool]:
-    """The named tools, or all. A plugin brings the CLI that loads it, and that can download it."""
+    """The named tools, or all but those on request. A plugin brings the CLI that loads it, and that can download it."""
     known = tools()
     unknown = [name for name in names if name not in known]
     if unknown:
         raise ToolchainError(f"there is no tool {', '.join(unknown)}; there are: {', '.join(known)}")
-    wanted = set(names or known)
+    wanted = set(names or (name for name, tool in known.items() if not tool.on_request))
     if any(known[name].is_plugin for name in wanted):
         wanted.add("pulumi")
     return [tool for tool in known.values() if tool.name in wanted]

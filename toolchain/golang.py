@@ -16,7 +16,7 @@ from pathlib import Path
 from toolchain.errors import ToolchainError
 from toolchain.processes import ask, run, say, version_in
 from toolchain.store import Store, remove
-from toolchain.tools import GO_BIN, GoBuild, ModuleFile, Tool, go_platform
+from toolchain.tools import GO_BIN, GoBuild, GoTests, ModuleFile, Tool, go_platform
 
 FLAGS = ("-mod=readonly", "-trimpath", "-buildvcs=false", "-modcacherw")  # the last: else the caches cannot be removed
 LINKER_FLAGS = ("-s", "-w")
@@ -121,8 +121,9 @@ def environment(store: Store, scratch: Path) -> dict[str, str]:
 def build(go: Go, part: GoBuild, repository: Path, output: Path, env: dict[str, str], scratch: Path) -> None:
     """Compile one program."""
     linker = [*LINKER_FLAGS, *(["-X", part.stamp] if part.stamp else [])]
+    verb = ["test", "-c"] if isinstance(part, GoTests) else ["build"]
     run(
-        [go.program, "build", f"-tags={part.tags}", f"-ldflags={' '.join(linker)}", "-o", output, part.package],
+        [go.program, *verb, f"-tags={part.tags}", f"-ldflags={' '.join(linker)}", "-o", output, part.package],
         f"building {part.output}",
         scratch / f"{part.output}.log",
         env,

@@ -101,20 +101,23 @@ class Installation:
 
     def program(self, name: str) -> Path:
         """The path of a tool's main program."""
+        return self.programs(name)[0]
+
+    def programs(self, name: str) -> list[Path]:
+        """The paths of all programs of a tool."""
         known = tools()
         if name not in known:
             raise ToolchainError(f"there is no tool {name!r}; there are: {', '.join(known)}")
         entry = self.usable(known[name])
         if entry is None:
-            raise ToolchainError(
-                f"{name} {known[name].version} is not installed: run `python -m toolchain ensure` first"
-            )
-        return Path(entry.programs[0].path)
+            command = f"python -m toolchain ensure{f' {name}' if known[name].on_request else ''}"
+            raise ToolchainError(f"{name} {known[name].version} is not installed: run `{command}` first")
+        return [Path(program.path) for program in entry.programs]
 
     def environment(self) -> dict[str, str]:
         """The variables with which a process uses these tools, and nothing else of Pulumi's on this machine."""
         pulumi = self.program("pulumi")
-        known = tools()
+        known = {name: tool for name, tool in tools().items() if not tool.on_request}
         record = self.installed()
         for name in record.keys() & known.keys():
             if self.usable(known[name]) is None:

