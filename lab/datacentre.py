@@ -33,6 +33,19 @@ class Image(Model):
     secureboot: bool = False
 
 
+class HostDevice(Model):
+    """A PCI device of a host."""
+
+    path: str
+    id: str
+    kind: str
+    """Its class, such as 0x030000 for a graphics card."""
+    iommugroup: int = -1
+    vendor_name: str = ""
+    device_name: str = ""
+    subsystem: str = ""
+
+
 class Node(Model):
     name: str
     address: IPv4Address
@@ -40,6 +53,7 @@ class Node(Model):
     cpu_model: str
     memory_mib: int
     kernel: str
+    pci: tuple[HostDevice, ...] = ()
 
 
 class Dhcp(Model):
@@ -72,14 +86,24 @@ class Storage(Model):
     type: Literal["dir", "nfs", "lvmthin", "rbd"]
     content: tuple[ContentType, ...]
     size_gib: int
+    used_gib: int = 0
+    """What somebody else keeps there."""
     shared: bool = False
     nodes: tuple[str, ...] = ()
     """The hosts that have it; none named: all of them."""
+    disabled: bool = False
+    path: str = ""
+    """Where a storage with files is mounted, if not at the usual place."""
 
     @property
     def keeps_files(self) -> bool:
         """Whether volumes are files, whose names carry their format; else they are raw block devices."""
         return self.type in ("dir", "nfs")
+
+    @property
+    def root(self) -> str:
+        """Where a storage with files is on a host."""
+        return self.path or ("/var/lib/vz" if self.type == "dir" else f"/mnt/pve/{self.id}")
 
     def is_on(self, node: str) -> bool:
         return not self.nodes or node in self.nodes

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -125,11 +126,20 @@ class LabDirectory:
 
     def token_secret(self) -> str:
         """The secret half of the lab's API token: made once per lab, so that two labs do not accept each other's."""
-        path = self.proxmox / "token"
+        return self._secret("token", str(uuid.uuid4()))
+
+    def root_password(self) -> str:
+        """The password of Proxmox's `root@pam`, one for each lab as well."""
+        return self._secret("root-password", secrets.token_urlsafe(18))
+
+    def ticket_key(self) -> bytes:
+        """What Proxmox's tickets are signed with."""
+        return self._secret("ticket-key", secrets.token_hex(32)).encode()
+
+    def _secret(self, name: str, fresh: str) -> str:
+        path = self.proxmox / name
         if not path.exists():
-            value = secrets.token_hex(16)
-            value = "-".join((value[:8], value[8:12], value[12:16], value[16:20], value[20:]))  # Proxmox's are UUIDs
-            write_text(path, value + "\n", mode=0o600)
+            write_text(path, f"{fresh}\n", mode=0o600)
         return path.read_text().strip()
 
 

@@ -10,7 +10,7 @@ from typing import Literal, TypedDict
 
 from lab.datacentre import Image
 from lab.dhcp import Offer
-from lab.directory import write_json
+from lab.directory import read_json, write_json
 
 
 class ImageFile(TypedDict):
@@ -82,6 +82,15 @@ class MachineDelays(TypedDict):
     serviceSeconds: float
 
 
+class Pluggable(TypedDict, total=False):
+    """What of a machine's hardware can change while it runs."""
+
+    disks: list[Disk]
+    cdrom: Cdrom | None
+    nics: list[Nic]
+    cidata: Cidata | None
+
+
 class Machine(TypedDict):
     vmid: int
     uuid: str
@@ -117,6 +126,15 @@ def write(folder: Path, machine: Machine) -> None:
         Path(disk["path"]).mkdir(parents=True, exist_ok=True)
     write_dhcp(folder, {nic["mac"]: nic["dhcp"] for nic in machine["nics"]})
     write_json(folder / "machine.json", machine)
+
+
+def replug(folder: Path, changed: Pluggable) -> None:
+    """Change the hardware of a machine that runs."""
+    for disk in changed.get("disks", []):
+        Path(disk["path"]).mkdir(parents=True, exist_ok=True)
+    if "nics" in changed:
+        write_dhcp(folder, {nic["mac"]: nic["dhcp"] for nic in changed["nics"]})
+    write_json(folder / "machine.json", {**read_json(folder / "machine.json"), **changed})
 
 
 def write_dhcp(folder: Path, offers: dict[str, Offer | None]) -> None:

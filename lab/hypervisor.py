@@ -20,7 +20,7 @@ from pathlib import Path
 
 from lab import guest_agent, hardware, network
 from lab.directory import LabDirectory, read_json
-from lab.hardware import Machine
+from lab.hardware import Machine, Pluggable
 
 REBOOT_EXIT_CODE = 64
 REBOOT_PAUSE_SECONDS = 0.2  # a node that reboots at once for ever must not eat the host
@@ -96,6 +96,10 @@ class Hypervisor:
         if running := self._running.get(vmid):
             self._resets.add(vmid)  # the watcher finds it dead and powers it on again
             running.process.kill()
+
+    def replug(self, vmid: int, changed: Pluggable) -> None:
+        """Change what can change of a machine that runs; it finds it at the latest when it boots again."""
+        hardware.replug(self.folder(vmid), changed)
 
     def agent_channel(self, vmid: int) -> Path:
         return self.folder(vmid) / "run" / "agent.sock"

@@ -12,16 +12,17 @@ from dataclasses import dataclass
 from urllib.parse import unquote
 
 from lab import hardware
-from lab.datacentre import Bridge, Datacentre, Delays, PciMapping
-from lab.datacentre import PciDevice as MappedDevice
+from lab.datacentre import Bridge, Datacentre, Delays
 from lab.dhcp import Leases, Offer, PoolExhaustedError
-from lab.hardware import Cdrom, Cidata, CidataNic, Disk, Firmware, Machine, Nic, PciDevice
+from lab.hardware import Cdrom, Cidata, CidataNic, Disk, Firmware, Machine, Nic, PciDevice, Pluggable
 from lab.proxmox import formats, schema
+from lab.proxmox.config_values import memory_mib, processors
 from lab.proxmox.description import Schema
 from lab.proxmox.drives import Drives, is_cdrom, is_cloudinit, is_drive
 from lab.proxmox.errors import failure
 from lab.proxmox.formats import PROPERTY_STRINGS
 from lab.proxmox.guests import Config, Guest, Guests
+from lab.proxmox.mappings import Device, Mappings, devices_of_host
 from lab.proxmox.tasks import Task
 
 QEMU_FAILED = "start failed: QEMU exited with code 1"
@@ -34,10 +35,23 @@ class Assembly:
     datacentre: Datacentre
     guests: Guests
     drives: Drives
+    mappings: Mappings
     leases: Leases
     properties: Mapping[str, Schema]  # of the call that creates a VM
     delays: Callable[[], Delays]
     dhcp_answers: Callable[[str], bool]
+
+    def pluggable(self, guest: Guest) -> Pluggable:
+        """The part of the hardware that can change while the machine runs."""
+        cdrom = self._cdrom(guest)
+        changed = Pluggable(
+            disks=list(self._disks(guest).values()),
+            cdrom=cdrom[1] if cdrom else None,
+            nics=self.nics(guest.config),
+        )
+        if not guest.cloudinit:  # else the drive says what it said, until it is made anew
+            changed["cidata"] = self._cidata(guest)
+        return changed
 
     def machine(self, guest: Guest, task: Task | None, devices_in_use: Mapping[str, int]) -> Machine:
         """The hardware that a VM has at this start; `devices_in_use` are PCI devices by address, with their VM."""
@@ -90,7 +104,7 @@ class Assembly:
 
     def pci_addresses(self, guest: Guest) -> list[str]:
         """The host's devices that a VM has for itself when it runs."""
-        return [device.path for option in _pci_options(guest.config) for device in self._mapped(guest, option)]
+        return [device.path for option in _pci_options(guest.config) for device in self._candidates(guest, option)]
 
     def _disks(self, guest: Guest) -> dict[str, Disk]:
         """The hard disks, in the order in which the guest finds them."""
@@ -151,9 +165,11 @@ class Assembly:
     def _pci_devices(self, guest: Guest, in_use: Mapping[str, int]) -> list[PciDevice]:
         given: list[PciDevice] = []
         for option in _pci_options(guest.config):
-            settings, candidates = self._pci_settings(guest, option), self._mapped(guest, option)
+            settings, candidates = self._pci_settings(guest, option), self._candidates(guest, option)
+            if not candidates and "mapping" in settings:
+                raise failure(f"PCI device mapping not found for '{settings['mapping']}'")
             if not candidates:
-                raise failure(f"PCI device mapping not found for '{settings.get('mapping')}'")
+                raise failure(f"no PCI device found for '{settings.get('host', '')}'")
             if settings.get("pcie") == "1" and not self._is_q35(guest.config):
                 raise failure(NO_Q35)
             taken = [device["address"] for device in given]
@@ -164,13 +180,17 @@ class Assembly:
                 raise failure(f"device '{path}' assigned more than once")
             if not free:
                 raise failure(f"PCI device '{path}' already in use by VMID '{in_use[path]}'")
-            given.append(PciDevice(address=free[0].path, id=free[0].id))
+            given.append(PciDevice(address=free[0].path, id=free[0].values["id"]))
         return given
 
-    def mapping_of(self, guest: Guest, option: str) -> PciMapping | None:
+    def mapping_of(self, guest: Guest, option: str) -> str | None:
         """The mapping that a PCI device of a VM names, where the site has it."""
         name = self._pci_settings(guest, option).get("mapping")
-        return next((mapping for mapping in self.datacentre.proxmox.mappings if mapping.id == name), None)
+        return name if name and self.mappings.find("pci", name) else None
+
+    def is_unmapped(self, guest: Guest, option: str) -> bool:
+        """Whether a PCI device is named by its place in one host."""
+        return "mapping" not in self._pci_settings(guest, option)
 
     def missing_bridges(self, config: Config, node: str) -> list[str]:
         """The bridges that network devices name and a host does not have."""
@@ -180,10 +200,18 @@ class Assembly:
     def _pci_settings(self, guest: Guest, option: str) -> dict[str, str]:
         return schema.parse_checked(PROPERTY_STRINGS["pve-qm-hostpci"], str(guest.config[option]), option)
 
-    def _mapped(self, guest: Guest, option: str) -> list[MappedDevice]:
+    def _candidates(self, guest: Guest, option: str) -> list[Device]:
         """The devices of the VM's host that may serve for a PCI device."""
-        mapping = self.mapping_of(guest, option)
-        return [device for device in mapping.map if device.node == guest.node] if mapping else []
+        settings = self._pci_settings(guest, option)
+        if mapping := settings.get("mapping"):
+            return [device for device in self.mappings.devices("pci", mapping) if device.node == guest.node]
+        named = devices_of_host(settings.get("host", ""))
+        host = next(node for node in self.datacentre.proxmox.nodes if node.name == guest.node)
+        return [
+            Device(device.path, {"path": device.path, "id": device.id, "node": guest.node})
+            for device in host.pci
+            if device.path in named or device.path.rpartition(".")[0] in named
+        ]
 
     def _check_host(self, guest: Guest, task: Task | None) -> None:
         """What makes QEMU itself, or the network script that it calls, fail."""
@@ -257,14 +285,6 @@ class Assembly:
     @property
     def _bridges(self) -> dict[str, Bridge]:
         return {bridge.name: bridge for bridge in self.datacentre.proxmox.bridges}
-
-
-def memory_mib(config: Config) -> int:
-    return int(str(config.get("memory", "512")).removeprefix("current="))
-
-
-def processors(config: Config) -> int:
-    return int(config.get("cores", 1)) * int(config.get("sockets", 1))
 
 
 def _pci_options(config: Config) -> list[str]:

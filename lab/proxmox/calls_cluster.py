@@ -7,10 +7,10 @@ import time
 from typing import Any
 
 from lab.datacentre import Node
-from lab.proxmox.calls_guests import guest_status
 from lab.proxmox.cluster import Cluster, Request
-from lab.proxmox.errors import ApiError, parameter_error
+from lab.proxmox.errors import ApiError, failure, parameter_error
 from lab.proxmox.formats import USUAL_MTU
+from lab.proxmox.guest_status import guest_status
 from lab.proxmox.registry import call
 from lab.proxmox.tasks import Task
 
@@ -22,17 +22,6 @@ STARTED = time.time()
 @call("GET /version")
 async def version(cluster: Cluster, _: Request) -> Any:
     return dict(cluster.datacentre.proxmox.version)
-
-
-@call("GET /access/permissions")
-async def permissions(cluster: Cluster, request: Request) -> Any:
-    """Everyone may see their own; a token's user may see the token's."""
-    subject = request.parameters.get("userid", request.user)
-    if subject.partition("!")[0] != request.user.partition("!")[0]:
-        cluster.access.check(request.user, "/access", ["Sys.Audit"])
-    if path := request.parameters.get("path"):
-        return {path: dict.fromkeys(sorted(cluster.access.privileges(subject, path)), 1)}
-    return cluster.access.report(subject)
 
 
 @call("GET /cluster/status")
@@ -109,7 +98,12 @@ async def next_id(cluster: Cluster, request: Request) -> Any:
         if int(wanted) in taken:
             raise parameter_error({"vmid": f"VM {wanted} already exists"})
         return wanted
-    return str(next(number for number in range(100, 1_000_000) if number not in taken))
+    bounds = dict(part.split("=") for part in cluster.settings.of_cluster().get("next-id", "").split(",") if part)
+    lower, upper = int(bounds.get("lower", 100)), int(bounds.get("upper", 1_000_000))
+    free = next((number for number in range(lower, upper) if number not in taken), None)
+    if free is None:
+        raise failure(f"unable to get any free VMID in range [{lower}, {upper}]")
+    return str(free)
 
 
 @call("GET /nodes")

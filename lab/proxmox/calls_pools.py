@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from lab.proxmox import formats
-from lab.proxmox.calls_guests import guest_status
 from lab.proxmox.cluster import Cluster, Request
 from lab.proxmox.errors import ApiError, failure
+from lab.proxmox.guest_status import guest_status
 from lab.proxmox.registry import call
 
 

@@ -15,18 +15,31 @@ from lab.hypervisor import Hypervisor
 from lab.internet import Fetch
 from lab.proxmox import ha
 from lab.proxmox.access import Access
+from lab.proxmox.accounts import Accounts
 from lab.proxmox.assembly import Assembly
+from lab.proxmox.cloning import Cloning
+from lab.proxmox.config_update import ConfigUpdate
+from lab.proxmox.config_values import ConfigValues
+from lab.proxmox.copies import DiskCopies
 from lab.proxmox.description import Description
+from lab.proxmox.disk_moves import DiskMoves
 from lab.proxmox.drives import Drives
 from lab.proxmox.errors import ApiError, failure
 from lab.proxmox.guest_config import GuestConfiguration
 from lab.proxmox.guests import Guests
 from lab.proxmox.ha_manager import HaManager
+from lab.proxmox.hotplug import Hotplug
 from lab.proxmox.machines import Machines
+from lab.proxmox.mappings import Mappings
 from lab.proxmox.migration import Migration
+from lab.proxmox.pending import PendingChanges
 from lab.proxmox.pools import Pools
+from lab.proxmox.settings import Settings
+from lab.proxmox.snapshots import Snapshots
 from lab.proxmox.storage import Storages
 from lab.proxmox.tasks import Tasks
+from lab.proxmox.tickets import Tickets
+from lab.proxmox.uploads import Upload
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +50,7 @@ class Request:
 
     user: str
     parameters: dict[str, str]
+    upload: Upload | None = None
 
     @property
     def node(self) -> str:
@@ -55,12 +69,20 @@ class Cluster:
     datacentre: Datacentre
     description: Description
     access: Access
+    settings: Settings
+    mappings: Mappings
     storages: Storages
+    drives: Drives
     guests: Guests
     pools: Pools
     tasks: Tasks
     machines: Machines
     configuration: GuestConfiguration
+    updates: ConfigUpdate
+    pending: PendingChanges
+    cloning: Cloning
+    disk_moves: DiskMoves
+    snapshots: Snapshots
     migration: Migration
     ha: HaManager
     fetch: Fetch
@@ -110,21 +132,26 @@ def build(
             task=usual.task if now.task_seconds is None else now.task_seconds,
         )
 
-    access = Access(site, directory.token_secret(), lambda: faults().revoked_privileges)
+    accounts = Accounts(directory.proxmox / "access.json", site, directory.token_secret(), directory.root_password())
+    access = Access(accounts, Tickets(directory.ticket_key()), lambda: faults().revoked_privileges)
     storages = Storages(directory, site, lambda: faults().missing_volumes)
     guests = Guests(directory.proxmox / "guests", site, lambda: faults().occupied_vmids)
     pools = Pools(directory.proxmox / "pools.json", site)
     drives = Drives(properties, storages, access)
+    mappings = Mappings(directory.proxmox / "mappings.json", site)
+    values = ConfigValues(properties)
     assembly = Assembly(
         datacentre=datacentre,
         guests=guests,
         drives=drives,
+        mappings=mappings,
         leases=Leases(directory.leases),
         properties=properties,
         delays=delays,
         dhcp_answers=lambda mac: not faults().dhcp_silent and mac not in faults().dhcp_silent_for,
     )
-    machines = Machines(guests, assembly, hypervisor)
+    pending = PendingChanges(guests, drives)
+    machines = Machines(guests, assembly, hypervisor, pending)
     migration = Migration(datacentre, guests, machines, drives)
     tasks = Tasks(directory.proxmox / "tasks", lambda: delays().task)
     configuration = ha.Configuration(directory.proxmox / "ha.json", [node.name for node in site.nodes])
@@ -142,11 +169,16 @@ def build(
 
     access.pool_of = pool_of
     hypervisor.on_power_lost = power_lost
+    updates = ConfigUpdate(values, drives, access, pending, Hotplug(properties, drives, pending))
+    copies = DiskCopies(drives, lambda: delays().task)
     return Cluster(
         datacentre=datacentre,
         description=description,
         access=access,
+        settings=Settings(directory.proxmox / "settings.json"),
+        mappings=mappings,
         storages=storages,
+        drives=drives,
         guests=guests,
         pools=pools,
         tasks=tasks,
@@ -154,5 +186,19 @@ def build(
         migration=migration,
         ha=manager,
         fetch=fetch,
-        configuration=GuestConfiguration(properties, guests, drives, access, pools.__contains__),
+        configuration=GuestConfiguration(values, guests, drives, access, pools.__contains__),
+        updates=updates,
+        pending=pending,
+        cloning=Cloning(
+            values=values,
+            guests=guests,
+            drives=drives,
+            access=access,
+            copies=copies,
+            is_running=machines.is_running,
+            pool_exists=pools.__contains__,
+            node_exists=[node.name for node in site.nodes].__contains__,
+        ),
+        disk_moves=DiskMoves(values, guests, drives, copies, pending, updates, machines.is_running),
+        snapshots=Snapshots(guests, drives, machines),
     )

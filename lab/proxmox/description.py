@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,7 @@ class Description:
 
     def __init__(self, endpoints: dict[str, Any]) -> None:
         self._root: dict[str, Any] = {}
+        self._calls: list[Call] = []
         for template, endpoint in endpoints.items():
             branch = self._root
             for segment in template.strip("/").split("/"):
@@ -54,6 +56,10 @@ class Description:
                 )
                 for method, info in endpoint["methods"].items()
             }
+            self._calls += branch[""].values()
+
+    def __iter__(self) -> Iterator[Call]:
+        return iter(self._calls)
 
     def find(self, method: str, path: str) -> tuple[Call, dict[str, str]] | None:
         """The call behind a method and path, with the parameters that stand in the path."""

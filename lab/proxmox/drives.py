@@ -12,11 +12,13 @@ from dataclasses import dataclass
 
 from lab.proxmox import formats, schema
 from lab.proxmox.access import Access
+from lab.proxmox.accounts import ROOT
 from lab.proxmox.description import Schema
-from lab.proxmox.errors import failure, parameter_error
+from lab.proxmox.errors import ApiError, failure, parameter_error
 from lab.proxmox.property_strings import render
 from lab.proxmox.storage import GIB, HostStorages, Storages
 from lab.proxmox.tasks import Task
+from lab.proxmox.volumes import Volume, VolumeName
 
 DRIVE = re.compile(r"(scsi|virtio|sata|ide)\d+|efidisk0|tpmstate0")
 NEW_DISK = re.compile(r"(?:([^/:\s]+):)(\d+(?:\.\d+)?)")
@@ -39,6 +41,17 @@ def is_cloudinit(drive: Drive) -> bool:
     return drive["file"].endswith(":cloudinit") or re.search(r"-cloudinit(\.|$)", drive["file"]) is not None
 
 
+def _refused_path(user: str) -> ApiError:
+    if user == ROOT:
+        return failure("drives on devices and files of a host are not built in this lab")
+    return failure("Only root can pass arbitrary filesystem paths.")
+
+
+def base_stem(name: VolumeName) -> str:
+    """What a disk is called once it is a base image."""
+    return re.sub(r"^vm-", "base-", name.stem)
+
+
 @dataclass(frozen=True)
 class Drives:
     """Drive handling of one cluster."""
@@ -50,8 +63,20 @@ class Drives:
     def parse(self, option: str, text: str) -> Drive:
         return schema.parse_checked(self._format(option), text, option)
 
+    def size_text(self, volume: Volume) -> str:
+        """A disk's size as drives have it."""
+        return formats.format_size(volume.size)
+
     def render(self, option: str, drive: Drive) -> str:
         return render(self._format(option), drive)
+
+    def of(self, config: Mapping[str, object], *, unused: bool = False) -> list[tuple[str, Drive]]:
+        """The drives of a configuration in order; where wanted, also the volumes that it has in no drive."""
+        found = [(option, self.parse(option, str(config[option]))) for option in sorted(config) if is_drive(option)]
+        if unused:
+            options = (option for option in sorted(config) if re.fullmatch(r"unused\d+", option))
+            found += [(option, {"file": str(config[option])}) for option in options]
+        return found
 
     def check_parameters(self, parameters: Mapping[str, str]) -> None:
         """What Proxmox refuses before it makes anything: contradictory drive parameters."""
@@ -78,7 +103,7 @@ class Drives:
                 if "images" not in self.storages.get(new[1]).content:
                     raise parameter_error({"storage": f"storage '{new[1]}' does not support vm images"})
             elif source.startswith("/"):
-                raise failure("Only root can pass arbitrary filesystem paths.")
+                raise _refused_path(user)
             else:
                 self.storages.check_access(self.access, user, vmid, source)
                 if self.storages.parse(source).content not in ("images", "iso"):
@@ -89,7 +114,10 @@ class Drives:
     def create(
         self, node: str, vmid: int, parameters: Mapping[str, str], existing: Mapping[str, object], task: Task | None
     ) -> dict[str, str]:
-        """Make the volumes that new drives need; returns the drives as the configuration has them. All or nothing."""
+        """Make the volumes that new drives need; returns the drives as the configuration has them. All or nothing.
+
+        A template's disks are base images from the start.
+        """
         host = self.storages.on(node)
         made: list[str] = []
         result: dict[str, str] = {}
@@ -97,6 +125,9 @@ class Drives:
             for option, drive in sorted(self._drives(parameters)):
                 before = drive["file"]
                 self._provide(host, vmid, option, drive, {**existing, **result})
+                if drive["file"] != before and existing.get("template") and not is_cloudinit(drive):
+                    disk = host.require(drive["file"])
+                    drive["file"] = host.rename(disk, vmid, base_stem(disk.name)).name.id
                 if drive["file"] != before:
                     made.append(drive["file"])
                 result[option] = self.render(option, drive)
@@ -119,8 +150,6 @@ class Drives:
             self._provide_cloudinit(host, vmid, option, drive, existing)
         elif new := NEW_DISK.fullmatch(source):
             self._allocate(host, vmid, option, drive, new[1], float(new[2]))
-        elif source.startswith("/"):
-            raise failure("Only root can pass arbitrary filesystem paths.")
         else:
             volume = host.require(source)
             wanted = drive.get("format")
@@ -140,19 +169,19 @@ class Drives:
                 raise failure(f"{option} - cloud-init drive is already attached at '{other}'")
         storage = drive["file"].partition(":")[0]
         file_format = drive.pop("format", "qcow2" if self.storages.get(storage).keeps_files else "raw")
-        volume = host.allocate_disk(storage, vmid, file_format, CLOUDINIT_SIZE, name=f"vm-{vmid}-cloudinit")
+        volume = host.allocate_disk(storage, vmid, file_format, CLOUDINIT_SIZE, stem=f"vm-{vmid}-cloudinit")
         drive |= {"file": volume.name.id, "media": "cdrom"}
 
     def _allocate(
         self, host: HostStorages, vmid: int, option: str, drive: Drive, storage: str, gigabytes: float
     ) -> None:
-        size, image, wanted = int(gigabytes * GIB), None, drive.pop("format", None)
-        file_format = wanted or host.disk_format(storage)
+        size, wanted = int(gigabytes * GIB), drive.pop("format", None)
+        file_format, source = wanted or host.disk_format(storage), None
         if imported := drive.pop("import-from", None):
             source = host.find(imported)
             if source is None:
                 raise failure(f"cannot import from '{imported}' - could not get size of {imported}")
-            size, image = source.size, source.image
+            size = source.size
             file_format = host.disk_format(storage, wanted or source.name.format)
         elif option == "efidisk0":
             size = EFI_SIZES[drive.get("efitype", "2m")]
@@ -160,7 +189,11 @@ class Drives:
                 drive["ms-cert"] = "2023k"
         elif option == "tpmstate0":
             size = TPM_SIZE
-        volume = host.allocate_disk(storage, vmid, file_format, size, image=image)
+        volume = host.allocate_disk(storage, vmid, file_format, size)
+        if source is not None and source.vmid is not None:
+            host.copy(source, volume)
+        elif source is not None:
+            host.fill(volume, source.image, source.used)
         drive |= {"file": volume.name.id, "size": formats.format_size(volume.size)}
 
     def _check_import_syntax(self, option: str, drive: Drive) -> None:
@@ -175,7 +208,7 @@ class Drives:
 
     def _check_import(self, user: str, vmid: int, option: str, imported: str) -> None:
         if imported.startswith("/"):
-            raise failure("Only root can pass arbitrary filesystem paths.")
+            raise _refused_path(user)
         source = self.storages.parse(imported)
         if source.content not in ("images", "import"):
             raise parameter_error(

@@ -163,6 +163,15 @@ CHECKS: Mapping[str, Callable[[str], None]] = {
     "pve-hotplug-features": _hotplug,
     "pve-cpuset": _pattern(r"\d+(-\d+)?(,\d+(-\d+)?)*", "unable to parse cpuset"),
     "pve-userid": _pattern(r"[^\s:/]+@[A-Za-z][A-Za-z0-9\.\-_]+", "value '{}' does not look like a valid user name"),
+    "pve-groupid": _pattern(r"[A-Za-z0-9\.\-_]+", "value '{}' does not look like a valid group name"),
+    "pve-roleid": _pattern(r"[A-Za-z0-9\.\-_]+", "value '{}' does not look like a valid role name"),
+    "pve-priv": _pattern(r"[A-Za-z0-9\.\-_]+", "value '{}' does not look like a valid privilege"),
+    "pve-realm": _pattern(r"[A-Za-z][A-Za-z0-9\.\-_]+", "value does not look like a valid realm"),
+    "pve-tokenid": _pattern(
+        r"[^\s:/]+@[A-Za-z][A-Za-z0-9\.\-_]+![A-Za-z][A-Za-z0-9\.\-_]+",
+        "value '{}' does not look like a valid token ID",
+    ),
+    "email": _pattern(r"[^\s@]+@[^\s@]+", "value does not look like a valid email address"),
     "pve-qm-bootdisk": _pattern(r"(ide|sata|scsi|virtio)\d+", "invalid boot disk '{}'"),
     "pve-qm-bootdev": _boot_device,
     "pve-storage-content": _pattern(
@@ -186,6 +195,20 @@ CHECKS: Mapping[str, Callable[[str], None]] = {
         _pattern("auto|dhcp|manual", ""), _cidr6, message="value does not look like a valid ipv6 network configuration"
     ),
     "cpu-model": _cpu_model,
+    "CIDR": _any(_cidr4, _cidr6, message="value does not look like a valid CIDR network"),
+    "mac-prefix": _pattern(
+        r"[a-f0-9][02468ace](?::[a-f0-9]{2}){0,5}:?",
+        "value does not look like a valid unicast MAC address prefix",
+        re.IGNORECASE,
+    ),
+    "pve-storage-path": _pattern(r"/[^,;()'\"]*|/", "value does not look like a valid absolute path"),
+    "pve-storage-path-in-property-string": _pattern(r"/[^,;()'\"=]*", "value does not look like a valid absolute path"),
+    "pve-storage-server": _any(_ipv4, _ipv6, _dns_name, message="value does not look like a valid server name or IP"),
+    "pve-storage-portal-dns": _pattern(r"[^\s,;]+", "value does not look like a valid portal address"),
+    "pve-storage-options": _anything,
+    "pve-storage-vgname": _pattern(
+        r"[a-z0-9_][a-z0-9+_.-]*", "lvm volume group '{}' name contains illegal", re.IGNORECASE
+    ),
     "pve-ha-resource-id": _pattern(r"[a-z]+:\S+", "value does not look like a valid ha resource id"),
     "pve-ha-resource-or-vm-id": _pattern(r"[a-z]+:\S+|[1-9][0-9]+", "value does not look like a valid ha resource id"),
     "pve-ha-node": _pattern(rf"{DNS_LABEL}(:\d+)?", "unable to parse value"),
@@ -239,6 +262,13 @@ PROPERTY_STRINGS: Mapping[str, Mapping[str, dict[str, Any]]] = {
     "pve-qm-cicustom": {
         name: {"type": "string", "optional": 1, "format": "pve-volume-id"}
         for name in ("meta", "network", "user", "vendor")
+    },
+    "prune-backups": {
+        "keep-all": _optional_flag,
+        **{
+            f"keep-{what}": {"type": "integer", "optional": 1, "minimum": 0}
+            for what in ("last", "hourly", "daily", "weekly", "monthly", "yearly")
+        },
     },
     "pve-qm-hostpci": {
         "host": {"type": "string", "optional": 1, "default_key": 1},

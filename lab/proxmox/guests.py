@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,6 +17,8 @@ from lab.datacentre import Guest as ForeignGuest
 from lab.datacentre import Proxmox
 from lab.directory import read_json, write_json
 from lab.proxmox.errors import failure, no_such_guest
+
+MOST_UNUSED = 256
 
 Value = str | int
 Config = dict[str, Value]
@@ -27,7 +30,11 @@ class Guest:
     node: str
     config: Config
     pending: Config = field(default_factory=dict)
-    pending_delete: list[str] = field(default_factory=list)
+    pending_delete: dict[str, bool] = field(default_factory=dict)
+    """What is to be deleted, and whether a disk among it is to be removed instead of kept unused."""
+    cloudinit: dict[str, Value | None] = field(default_factory=dict)
+    """Options changed since the cloud-init drive was made: as they were then, None where they were not set."""
+    snapshots: dict[str, Config] = field(default_factory=dict)
     powered: bool = False
     foreign: bool = False
     pool: str | None = None
@@ -38,7 +45,7 @@ class Guest:
 
     @property
     def digest(self) -> str:
-        text = json.dumps([self.config, self.pending, self.pending_delete])
+        text = json.dumps([self.config, self.pending, self.pending_delete, self.snapshots])
         return hashlib.sha1(text.encode()).hexdigest()  # noqa: S324 - as Proxmox does, to tell changes
 
     def effective(self) -> Config:
@@ -46,8 +53,23 @@ class Guest:
         merged = {key: value for key, value in self.config.items() if key not in self.pending_delete}
         return {**merged, **self.pending}
 
-    def apply_pending(self) -> None:
-        self.config, self.pending, self.pending_delete = self.effective(), {}, []
+    @property
+    def is_template(self) -> bool:
+        return bool(self.config.get("template"))
+
+    def add_unused(self, volume_id: str) -> str:
+        """Keep a volume that is in no drive any more; returns the option that it stands under."""
+        taken = {option: value for option, value in self.config.items() if re.fullmatch(r"unused\d+", option)}
+        for option, value in taken.items():
+            if value == volume_id:
+                return option
+        option = next(f"unused{number}" for number in range(MOST_UNUSED) if f"unused{number}" not in taken)
+        self.config[option] = volume_id
+        return option
+
+    def check_digest(self, digest: str | None) -> None:
+        if digest and digest != self.digest:
+            raise failure("checksum mismatch (file change by other user?)")
 
     def check_lock(self) -> None:
         if lock := self.config.get("lock"):
@@ -84,11 +106,11 @@ class Guests:
             raise no_such_guest(node, vmid)
         return guest
 
-    def create_and_lock(self, vmid: int, node: str) -> Guest:
-        """Take a VM id: an empty configuration under the lock `create`."""
+    def create_and_lock(self, vmid: int, node: str, lock: str = "create") -> Guest:
+        """Take a VM id: an empty configuration under a lock."""
         if (present := self.find(vmid)) is not None:
             raise failure(f"unable to create VM {vmid} - VM {vmid} already exists on node '{present.node}'")
-        guest = Guest(vmid=vmid, node=node, config={"lock": "create"})
+        guest = Guest(vmid=vmid, node=node, config={"lock": lock})
         self._guests[vmid] = guest
         self.save(guest)
         return guest

@@ -13,7 +13,7 @@ from lab.proxmox import ha
 from lab.proxmox.errors import ApiError
 from lab.proxmox.guests import Guest, Guests
 from lab.proxmox.machines import Machines
-from lab.proxmox.migration import Migration
+from lab.proxmox.migration import Migration, StorageMap
 from lab.proxmox.tasks import Task, Tasks, Worker
 
 USER = "root@pam"
@@ -32,6 +32,8 @@ class HaManager:
     _busy: set[int] = field(default_factory=set)
     _failed: dict[str, int] = field(default_factory=dict)
     """How often a VM's start has failed since it was last told to run."""
+    _patience: dict[int, float] = field(default_factory=dict)
+    """How long a VM may take to shut down, where somebody has said so."""
     _immovable: set[tuple[int, str]] = field(default_factory=set)
     """The moves that have failed: VM and host. A real manager tries for ever, every ten seconds."""
 
@@ -51,9 +53,10 @@ class HaManager:
             return wanted
         return "started" if self.machines.is_running(guest) else "starting"
 
-    def request(self, vmid: int, state: str) -> None:
-        """What `qm start` and `qm stop` become for a VM that the manager looks after."""
+    def request(self, vmid: int, state: str, timeout: float = SHUTDOWN_SECONDS) -> None:
+        """What `qm start` and `qm stop` become for a VM that the manager looks after; no time means: at once."""
         self._failed.pop(f"vm:{vmid}", None)
+        self._patience[vmid] = timeout
         self.configuration.update_resource(f"vm:{vmid}", {"state": state})
         self.look()
 
@@ -108,11 +111,14 @@ class HaManager:
         self._failed.pop(sid, None)
 
     async def _stop(self, guest: Guest, task: Task) -> None:
-        await self.machines.shutdown(guest, task, timeout=SHUTDOWN_SECONDS, force=True)
+        if (seconds := self._patience.pop(guest.vmid, SHUTDOWN_SECONDS)) > 0:
+            await self.machines.shutdown(guest, task, timeout=seconds, force=True)
+        else:
+            await self.machines.stop(guest)
 
     async def _migrate(self, guest: Guest, target: str, task: Task) -> None:
         try:
-            self.migration.run(guest, target, task, local_disks=False)
+            self.migration.run(guest, target, task, StorageMap(), local_disks=True)
         except ApiError:
             self._immovable.add((guest.vmid, target))
             raise

@@ -15,6 +15,7 @@ from lab.hypervisor import Hypervisor, HypervisorError
 from lab.proxmox.assembly import Assembly
 from lab.proxmox.errors import failure
 from lab.proxmox.guests import Guest, Guests
+from lab.proxmox.pending import PendingChanges
 from lab.proxmox.tasks import Task
 
 DEFAULT_SHUTDOWN_SECONDS = 60.0
@@ -25,31 +26,34 @@ class Machines:
     guests: Guests
     assembly: Assembly
     hypervisor: Hypervisor
+    pending: PendingChanges
     rebooting: set[int] = field(default_factory=set)
     """VMs that are off for a moment only."""
 
     def is_running(self, guest: Guest) -> bool:
         return guest.powered if guest.foreign else self.hypervisor.is_running(guest.vmid)
 
-    async def start(self, guest: Guest, task: Task | None = None) -> None:
+    async def start(self, guest: Guest, task: Task | None = None, *, ignore_lock: bool = False) -> None:
+        if guest.is_template:
+            raise failure("you can't start a vm if it's a template")
+        if not ignore_lock:
+            guest.check_lock()
         if self.is_running(guest):
             raise failure(f"VM {guest.vmid} already running")
-        guest.check_lock()
-        if guest.config.get("template"):
-            raise failure("you can't start a vm if it's a template")
-        guest.apply_pending()
+        self.pending.apply(guest)
         if not guest.foreign:
             machine = self.assembly.machine(guest, task, self._devices_in_use(guest))
             try:
                 await self.hypervisor.power_on(machine)
             except HypervisorError as error:
                 raise failure(str(error)) from None
-        guest.powered = True
+        guest.powered, guest.cloudinit = True, {}
         self.guests.save(guest)
 
     async def stop(self, guest: Guest) -> None:
         await self.hypervisor.power_cut(guest.vmid)
         self.power_lost(guest)
+        self.pending.apply(guest)
 
     async def shutdown(self, guest: Guest, task: Task, *, timeout: float | None, force: bool) -> None:
         """Ask the guest to power off: through its agent where the configuration has one, else by the power button."""
@@ -57,6 +61,7 @@ class Machines:
             return
         if guest.foreign:
             self.power_lost(guest)
+            self.pending.apply(guest)
             return
         seconds = DEFAULT_SHUTDOWN_SECONDS if timeout is None else timeout
         try:
@@ -68,11 +73,13 @@ class Machines:
         except AgentError as error:
             gone, problem = False, f"VM {guest.vmid} qga command 'guest-ping' failed - {error}"
         if gone:
+            self.pending.apply(guest)
             return
         if not force:
             raise failure(f"VM quit/powerdown failed - {problem}")
         task.log(f"VM quit/powerdown failed - {problem} - terminating now with SIGTERM")
         await self.hypervisor.power_cut(guest.vmid)
+        self.pending.apply(guest)
 
     async def reboot(self, guest: Guest, task: Task, *, timeout: float | None) -> None:
         self.rebooting.add(guest.vmid)
@@ -86,9 +93,20 @@ class Machines:
         await self.hypervisor.reset(guest.vmid)
 
     def power_lost(self, guest: Guest) -> None:
+        """A VM went off, by whatever way. What is pending for one that went off by itself waits for its next start."""
         guest.powered = False
-        guest.apply_pending()
         self.guests.save(guest)
+
+    def plug(self, guest: Guest) -> None:
+        """Give a running VM the disks, discs and network devices that its configuration now has."""
+        if self.hypervisor.is_running(guest.vmid):
+            self.hypervisor.replug(guest.vmid, self.assembly.pluggable(guest))
+
+    def renew_cloudinit(self, guest: Guest) -> None:
+        """Make the cloud-init drive say what the configuration says; a running VM finds it there when it looks."""
+        guest.cloudinit = {}
+        self.guests.save(guest)
+        self.plug(guest)
 
     def agent_enabled(self, guest: Guest) -> bool:
         return self.assembly.agent_enabled(guest.config)

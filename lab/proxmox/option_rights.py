@@ -11,9 +11,10 @@ from collections.abc import Iterable, Mapping
 
 from lab.proxmox import schema
 from lab.proxmox.access import Access
+from lab.proxmox.accounts import ROOT
 from lab.proxmox.description import Schema
 from lab.proxmox.drives import is_drive
-from lab.proxmox.errors import failure
+from lab.proxmox.errors import failure, parameter_error
 from lab.proxmox.formats import PROPERTY_STRINGS, words
 
 CPU = words("cores cpu cpulimit cpuunits numa smp sockets vcpus")
@@ -30,6 +31,8 @@ LOCAL_ZONE = "/sdn/zones/localnetwork"
 
 def check_options(access: Access, user: str, vmid: int, pool: str | None, options: Iterable[str]) -> None:
     """Raise 403 for the first option that the user may not set (or delete)."""
+    if user == ROOT:
+        return
     for option in options:
         if (
             is_drive(option)
@@ -59,25 +62,61 @@ def check_options(access: Access, user: str, vmid: int, pool: str | None, option
             raise failure(f"only root can set '{option}' config")
 
 
-def check_devices(access: Access, user: str, vmid: int, pool: str | None, parameters: Mapping[str, str]) -> None:
-    """Rights that hang on a device's value: serial ports, PCI and USB passthrough."""
+def check_devices(
+    access: Access,
+    user: str,
+    vmid: int,
+    pool: str | None,
+    properties: Mapping[str, Schema],
+    parameters: Mapping[str, str],
+) -> None:
+    """Rights that hang on a device's value: serial ports, PCI and USB passthrough, shared folders, the host's dice."""
+    if user == ROOT:
+        return
     for option, value in parameters.items():
-        if re.fullmatch(r"serial\d+", option):
+        kind = re.sub(r"\d+$", "", option)
+        if kind not in ("serial", "hostpci", "usb", "virtiofs", "rng"):
+            continue
+        if kind == "serial":
             if value != "socket":
                 raise failure(f"only root can set '{option}' config for real devices")
-            access.check_vm(user, vmid, pool, ["VM.Config.HWType"])
-        elif re.fullmatch(r"hostpci\d+", option):
+        elif kind == "hostpci":
             device = schema.parse_checked(PROPERTY_STRINGS["pve-qm-hostpci"], value, option)
-            if "host" in device:
-                raise failure(f"only root can set '{option}' config for non-mapped devices")
-            if "mapping" not in device:
-                raise failure("either 'host' or 'mapping' must be set.")
-            if "mapping" not in device:
-                raise failure("either 'host' or 'mapping' must be set.")
-            access.check(user, f"/mapping/pci/{device['mapping']}", ["Mapping.Use"])
-            access.check_vm(user, vmid, pool, ["VM.Config.HWType"])
-        elif re.fullmatch(r"(usb|virtiofs)\d+", option):
-            raise failure(f"only root can set '{option}' config for real devices")
+            _check_mapped(access, user, option, "pci", device, "non-mapped")
+            if "romfile" in device:
+                raise parameter_error({option: "only root@pam can set 'romfile' option"})
+        elif kind == "usb":
+            device = schema.parse_checked(properties["usb[n]"]["format"], value, option)
+            if device.get("host", "").lower() != "spice":
+                _check_mapped(access, user, option, "usb", device, "real")
+        elif kind == "virtiofs":
+            folder = schema.parse_checked(properties["virtiofs[n]"]["format"], value, option)["dirid"]
+            access.check(user, f"/mapping/dir/{folder}", ["Mapping.Use"])
+        elif schema.parse_checked(PROPERTY_STRINGS["pve-qm-rng"], value, option)["source"] == "/dev/hwrng":
+            access.check(user, "/mapping/hwrng", ["Mapping.Use"])
+        access.check_vm(user, vmid, pool, ["VM.Config.Disk" if kind == "virtiofs" else "VM.Config.HWType"])
+
+
+def check_mappings(access: Access, user: str, properties: Mapping[str, Schema], parameters: Mapping[str, str]) -> None:
+    """The right to use every hardware mapping that a configuration names."""
+    for option, value in sorted(parameters.items()):
+        kind = re.sub(r"\d+$", "", option)
+        if kind == "hostpci":
+            name = schema.parse_checked(PROPERTY_STRINGS["pve-qm-hostpci"], value, option).get("mapping")
+        elif kind == "usb":
+            name = schema.parse_checked(properties["usb[n]"]["format"], value, option).get("mapping")
+        else:
+            continue
+        if name:
+            access.check(user, f"/mapping/{'pci' if kind == 'hostpci' else kind}/{name}", ["Mapping.Use"])
+
+
+def _check_mapped(access: Access, user: str, option: str, kind: str, device: Mapping[str, str], named: str) -> None:
+    if "host" in device:
+        raise failure(f"only root can set '{option}' config for {named} devices")
+    if "mapping" not in device:
+        raise failure("either 'host' or 'mapping' must be set.")
+    access.check(user, f"/mapping/{kind}/{device['mapping']}", ["Mapping.Use"])
 
 
 def check_bridges(

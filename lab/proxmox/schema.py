@@ -34,7 +34,7 @@ def verify(parameters: Schema, values: Mapping[str, str]) -> None:
         if not name.endswith("[n]") and name not in values:
             _check_absent(name, schema, errors)
     for name, value in values.items():
-        found = _schema_of(properties, name)
+        found = schema_of(properties, name)
         if found is None:
             if not parameters.get("additionalProperties", 0):
                 _add(errors, name, NOT_IN_SCHEMA)
@@ -47,6 +47,11 @@ def verify(parameters: Schema, values: Mapping[str, str]) -> None:
         raise parameter_error(errors)
 
 
+def items(value: str) -> list[str]:
+    """The items of an array: a parameter that came several times, whose values Proxmox joins like this."""
+    return value.split("\0")
+
+
 def check_value(path: str, schema: Schema, value: str, errors: dict[str, str]) -> None:
     """Check one value; adds at most the first thing that is wrong with it, as Proxmox does."""
     if problem := _wrong_form(path, schema, value) or _out_of_bounds(schema, value):
@@ -55,6 +60,8 @@ def check_value(path: str, schema: Schema, value: str, errors: dict[str, str]) -
 
 def _wrong_form(path: str, schema: Schema, value: str) -> str | None:
     kind = schema.get("type")
+    if kind == "array":
+        return _wrong_items(path, schema.get("items") or {}, items(value))
     if not _has_type(kind, value):
         return f"type check ('{kind}') failed - got '{value}'"
     try:
@@ -67,6 +74,13 @@ def _wrong_form(path: str, schema: Schema, value: str) -> str | None:
         return f"invalid format - {error}\n"
     if (pattern := schema.get("pattern")) and not _matches(pattern, value):
         return "value does not match the regex pattern"
+    return None
+
+
+def _wrong_items(path: str, schema: Schema, values: list[str]) -> str | None:
+    for number, value in enumerate(values):
+        if problem := _wrong_form(f"{path}[{number}]", schema, value) or _out_of_bounds(schema, value):
+            return problem
     return None
 
 
@@ -120,7 +134,8 @@ def parse_checked(properties: Mapping[str, Schema], text: str, path: str = "") -
     return values
 
 
-def _schema_of(properties: Mapping[str, Schema], name: str) -> Schema | None:
+def schema_of(properties: Mapping[str, Schema], name: str) -> Schema | None:
+    """The description of one parameter, by its own name or by that of its like (`net0` is one of `net[n]`)."""
     if name in properties:
         return properties[name]
     if match := re.fullmatch(r"([a-z]+)(\d+)", name):

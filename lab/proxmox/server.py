@@ -16,29 +16,51 @@ from urllib.parse import parse_qsl, unquote
 from aiohttp import web
 
 from lab.proxmox import (
+    calls_access,
+    calls_agent,
+    calls_clones,
+    calls_cloudinit,
     calls_cluster,
+    calls_disks,
     calls_guests,
     calls_ha,
+    calls_hosts,
     calls_mappings,
     calls_pools,
+    calls_power,
     calls_storage,
+    calls_storage_config,
+    calls_transfers,
     schema,
+    uploads,
 )
 from lab.proxmox.cluster import Cluster, Request
 from lab.proxmox.errors import ApiError, failure, not_implemented, not_permitted
 from lab.proxmox.registry import CALLS
+from lab.proxmox.uploads import Upload
 
 BUILT = (
+    calls_access,
+    calls_agent,
+    calls_cloudinit,
+    calls_clones,
     calls_cluster,
+    calls_disks,
     calls_guests,
     calls_ha,
+    calls_hosts,
     calls_mappings,
     calls_pools,
+    calls_power,
     calls_storage,
+    calls_storage_config,
+    calls_transfers,
 )  # importing them registers their calls
 PREFIX = "/api2/json"
 SECRETS = frozenset({"cipassword", "password", "sshkeys"})
 LARGEST_BODY = 1 << 20
+OPEN_TO_ALL = frozenset({"POST /access/ticket", "GET /access/domains"})
+"""What a stranger may ask: how to log in."""
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +81,8 @@ class Server:
 
     async def _serve(self, http: web.Request) -> web.StreamResponse:
         path = http.raw_path.partition("?")[0]
-        user, parameters, data = "-", {}, None
+        user, parameters, data = "-", dict[str, str](), None
+        upload: Upload | None = None
         problem: ApiError | None = None
         try:
             if not path.startswith(PREFIX):
@@ -67,34 +90,40 @@ class Server:
             path = "/" + path.removeprefix(PREFIX).strip(
                 "/"
             )  # bpg writes a slash before the query, which Proxmox ignores
-            parameters = await _parameters(http)
-            user = self._cluster.access.authenticate(http.headers)
-            data = await self._answer(http.method, path, user, parameters)
+            parameters, upload = await _parameters(http)
+            if f"{http.method} {path}" not in OPEN_TO_ALL:
+                user = self._cluster.access.authenticate(http.method, path, http.headers)
+            data = await self._answer(http.method, path, Request(user, parameters, upload))
         except ApiError as error:
             problem = error
         except Exception:
             log.exception("%s %s", http.method, path)
             problem = failure("the lab itself failed, see its daemon.log")
+        finally:
+            if upload and problem:
+                upload.close()
         status = problem.status if problem else 200
         self._record(http.method, path, user, parameters, status, problem)
         return _response(data, problem)
 
-    async def _answer(self, method: str, path: str, user: str, parameters: dict[str, str]) -> Any:
+    async def _answer(self, method: str, path: str, request: Request) -> Any:
         found = self._cluster.description.find(method, path)
         if found is None:
             raise not_implemented(method, path)
         call, in_path = found
-        values = {**parameters, **{name: unquote(value) for name, value in in_path.items()}}
-        if not call.allows_token:
+        user = request.user
+        values = {**request.parameters, **{name: unquote(value) for name, value in in_path.items()}}
+        if not call.allows_token and "!" in user:
             raise not_permitted(f"URI '{path}' not available with API token, need proper ticket.")
-        self._cluster.access.check_call(call.permissions, user, values)
+        if call.permissions is None or call.permissions.get("user") != "world":
+            self._cluster.access.check_call(call.permissions, user, values)
         if call.runs_on_node:
             self._cluster.node(values["node"])
         schema.verify(call.parameters, values)
         handler = CALLS.get(call.key)
         if handler is None:
             raise not_implemented(method, path)
-        return await handler(self._cluster, Request(user, values))
+        return await handler(self._cluster, Request(user, values, request.upload))
 
     def _record(
         self, method: str, path: str, user: str, parameters: dict[str, str], status: int, problem: ApiError | None
@@ -112,20 +141,26 @@ class Server:
         self._log_file.write(json.dumps(entry) + "\n")
 
 
-async def _parameters(http: web.Request) -> dict[str, str]:
-    """Body and query alike; numbers in a JSON body count as their text."""
-    values = dict(parse_qsl(http.raw_path.partition("?")[2], keep_blank_values=True))
+async def _parameters(http: web.Request) -> tuple[dict[str, str], Upload | None]:
+    """Body and query alike; numbers in a JSON body count as their text. A file comes along with a form only."""
+    pairs, upload = parse_qsl(http.raw_path.partition("?")[2], keep_blank_values=True), None
     if http.method in ("POST", "PUT"):
-        body = await http.text()
-        if http.content_type == "application/json" and body:
-            decoded = json.loads(body)
-            values |= {name: _as_text(value) for name, value in decoded.items()}
+        if http.content_type == "multipart/form-data":
+            form, upload = await uploads.read(http)
+            pairs += form
+        elif http.content_type == "application/json" and (body := await http.text()):
+            pairs += [(name, _as_text(value)) for name, value in json.loads(body).items()]
         else:
-            values |= dict(parse_qsl(body, keep_blank_values=True))
-    return values
+            pairs += parse_qsl(await http.text(), keep_blank_values=True)
+    values: dict[str, str] = {}
+    for name, value in pairs:
+        values[name] = f"{values[name]}\0{value}" if name in values else value
+    return values, upload
 
 
 def _as_text(value: Any) -> str:
+    if isinstance(value, list):
+        return "\0".join(map(_as_text, value))
     return str(int(value)) if isinstance(value, bool) else str(value)
 
 

@@ -1,8 +1,7 @@
-"""Storages and the volumes on them: names, sizes, images, who may read one.
+"""The volumes on the storages: which there are, what is in them, who may read one.
 
-Owns volume names, which differ by type of storage: with files (dir, nfs) the name carries the format, block devices
-(lvmthin, rbd) are raw. A storage that is not shared is another one on each host, so volumes are asked for on a host.
-A VM's disk is a folder among the VM's own files (the guest writes there); an image has a description instead of bytes.
+A storage that is not shared is another one on each host, so volumes are asked for on a host. A VM's disk is a folder
+among the VM's own files (the guest writes there); an image has a description instead of bytes.
 """
 
 from __future__ import annotations
@@ -10,54 +9,25 @@ from __future__ import annotations
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from lab.datacentre import Image, Proxmox, Storage
 from lab.directory import LabDirectory, read_json, write_json
 from lab.hardware import image_file
+from lab.proxmox import volumes
 from lab.proxmox.access import Access
 from lab.proxmox.errors import failure, not_permitted
 from lab.proxmox.formats import VOLUME_ID
+from lab.proxmox.storage_config import StorageConfiguration
+from lab.proxmox.volumes import DEFAULT_FORMAT, FILE_FORMATS, Volume, VolumeName
 
 GIB = 1 << 30
-FILE_FORMATS = ("raw", "qcow2", "vmdk")
-DEFAULT_FORMAT = "raw"
 ALIGNMENT = {"dir": 1 << 10, "nfs": 1 << 10, "lvmthin": 4 << 20, "rbd": 1 << 20}
 """What sizes are multiples of: kilobytes, physical extents, megabytes."""
 EVERYWHERE = ""  # where the volumes of a shared storage are
-
-
-@dataclass(frozen=True)
-class VolumeName:
-    """A parsed volume id: `local:800/vm-800-disk-0.raw`, `ceph:vm-800-disk-0`."""
-
-    storage: str
-    name: str
-    content: str
-    format: str
-    owner: int | None
-
-    @property
-    def id(self) -> str:
-        return f"{self.storage}:{self.name}"
-
-
-@dataclass(frozen=True)
-class Volume:
-    name: VolumeName
-    size: int
-    """The size of the disk in it, for what is or has a disk image."""
-    created: int
-    image: Image | None = None
-    vmid: int | None = None
-    file_size: int | None = None
-
-    @property
-    def used(self) -> int:
-        return self.size if self.file_size is None else self.file_size
 
 
 class Storages:
@@ -66,18 +36,20 @@ class Storages:
     def __init__(self, directory: LabDirectory, site: Proxmox, missing: Callable[[], frozenset[str]]) -> None:
         self._directory = directory
         self._file = directory.proxmox / "volumes.json"
-        self._storages = {storage.id: storage for storage in site.storages}
+        self.configuration = StorageConfiguration(directory.proxmox / "storages.json", site)
         self._missing = missing
         self._volumes: dict[str, dict[str, dict[str, Any]]] = read_json(self._file, {})  # by host, by id
-        self._fixed = {iso.volume: Volume(self.parse(iso.volume), iso.size, 1763900000, iso.image) for iso in site.isos}
+        self._fixed = {
+            iso.volume: Volume(self.parse(iso.volume), iso.size, 1763900000, iso.image)
+            for iso in site.isos
+            if iso.volume.partition(":")[0] in self.configuration
+        }
 
     def __iter__(self) -> Iterator[Storage]:
-        return iter(self._storages.values())
+        return iter(self.configuration)
 
     def get(self, identifier: str) -> Storage:
-        if identifier not in self._storages:
-            raise failure(f"storage '{identifier}' does not exist")
-        return self._storages[identifier]
+        return self.configuration.get(identifier)
 
     def on(self, node: str) -> HostStorages:
         """The storages as one host has them."""
@@ -89,41 +61,40 @@ class Storages:
         if match is None:
             raise failure(f"unable to parse volume ID '{volume_id}'")
         storage, name = match.groups()
-        if not self.get(storage).keeps_files:
-            return _block_name(self.get(storage), name)
-        if disk := re.fullmatch(r"(\d+)/(\S+)\.(raw|qcow2|vmdk)", name):
-            return VolumeName(storage, name, "images", disk[3], int(disk[1]))
-        if iso := re.fullmatch(r"iso/([^/]+\.(?:iso|img))", name, re.IGNORECASE):
-            return VolumeName(storage, f"iso/{iso[1]}", "iso", "iso", None)
-        if imported := re.fullmatch(r"import/[^/]+\.(ova|qcow2|raw|vmdk)", name):
-            return VolumeName(storage, name, "import", imported[1], None)
-        if template := re.fullmatch(r"vztmpl/[^/]+\.(tar\.(?:gz|xz|zst))", name):
-            return VolumeName(storage, name, "vztmpl", template[1], None)
-        if re.fullmatch(r"snippets/[^/]+", name):
-            return VolumeName(storage, name, "snippets", "snippet", None)
-        raise failure(f"unable to parse directory volume name '{name}'")
+        return volumes.parse(self.get(storage), name)
 
-    def disk_folder(self, name: VolumeName) -> Path:
-        """Where the guest that owns a disk keeps what it wrote there."""
-        stem = name.name.rpartition("/")[2].removesuffix(f".{name.format}")
-        return self._directory.vms / str(name.owner) / "disks" / name.storage / stem
+    def disk_folder(self, name: VolumeName, snapshot: str | None = None) -> Path:
+        """Where the guest that owns a disk keeps what it wrote there, or had written at a snapshot."""
+        folder = self._directory.vms / str(name.owner) / "disks" / name.storage
+        return folder / (f"{name.stem}@{snapshot}" if snapshot else name.stem)
 
-    def free_all_of(self, vmid: int) -> None:
-        """Remove every volume that a VM owns, on whatever host."""
+    def owned_by(self, vmid: int) -> list[tuple[HostStorages, Volume]]:
+        """Every volume that belongs to a VM, on whatever host."""
+        found = []
         for node in list(self._volumes):
-            for name, stored in list(self._volumes[node].items()):
-                if stored.get("vmid") == vmid:
-                    self.on(node).free(name)
+            host = self.on(node)
+            records = self._volumes[node].items()
+            names = [n for n, r in records if r.get("vmid") == vmid and n.partition(":")[0] in self.configuration]
+            found += [(host, volume) for name in names if (volume := host.find(name)) is not None]
+        return found
+
+    def linked_clones_of(self, base: VolumeName) -> list[str]:
+        records = (item for node in self._volumes.values() for item in node.items())
+        return sorted(name for name, record in records if record.get("parent") == base.id)
 
     def move(self, volume_id: str, source: str, target: str) -> None:
         """Move a volume of a storage that is not shared to another host."""
         self._volumes.setdefault(target, {})[volume_id] = self._volumes[source].pop(volume_id)
         self.save()
 
-    def check_access(self, access: Access, user: str, vmid: int | None, volume_id: str) -> None:
+    def check_access(
+        self, access: Access, user: str, vmid: int | None, volume_id: str, content: str | None = None
+    ) -> None:
         """Whether a user may use a volume for a VM."""
         name = self.parse(volume_id)
         path = f"/storage/{name.storage}"
+        if content and name.content != content:
+            raise failure(f"volume '{volume_id}' has wrong content type '{name.content}' - expected '{content}'")
         if access.allowed(user, path, ["Datastore.Allocate"]):
             return
         if name.content in ("iso", "vztmpl", "import"):
@@ -160,6 +131,8 @@ class HostStorages:
     def enabled(self, identifier: str) -> Storage:
         """A storage, if this host has it."""
         storage = self.storages.get(identifier)
+        if storage.disabled:
+            raise failure(f"storage '{identifier}' is disabled")
         if not storage.is_on(self.node):
             raise failure(f"storage '{identifier}' is not available on node '{self.node}'")
         return storage
@@ -171,8 +144,20 @@ class HostStorages:
         stored = self.storages.stored(self.node, name.storage).get(volume_id)
         if stored is None or self.storages.is_missing(volume_id):
             return None
-        image = Image.model_validate(stored["image"]) if stored.get("image") else None
-        return Volume(name, stored["size"], stored["created"], image, stored.get("vmid"), stored.get("file_size"))
+        return Volume(
+            name,
+            stored["size"],
+            stored["created"],
+            Image.model_validate(stored["image"]) if stored.get("image") else None,
+            stored.get("vmid"),
+            stored.get("file_size"),
+            stored.get("written", 0),
+            stored.get("parent"),
+            tuple(stored.get("snapshots", ())),
+            stored.get("sums", {}),
+            stored.get("notes"),
+            stored.get("protected", False),
+        )
 
     def require(self, volume_id: str) -> Volume:
         """The volume, or what Proxmox says when it activates one that is not there."""
@@ -184,18 +169,17 @@ class HostStorages:
 
     def list(self, storage: str, content: str | None = None, vmid: int | None = None) -> list[Volume]:
         names = [*self.storages.fixed(), *self.storages.stored(self.node, storage)]
-        volumes = [v for name in names if name.startswith(f"{storage}:") and (v := self.find(name)) is not None]
-        return [
-            v for v in volumes if (content is None or v.name.content == content) and (vmid is None or v.vmid == vmid)
-        ]
+        found = [v for name in names if name.startswith(f"{storage}:") and (v := self.find(name)) is not None]
+        return [v for v in found if (content is None or v.name.content == content) and (vmid is None or v.vmid == vmid)]
 
     def used(self, storage: str) -> int:
-        return sum(volume.used for volume in self.list(storage))
+        here = sum(volume.used for volume in self.list(storage))
+        return here + self.storages.get(storage).used_gib * GIB
 
     def disk_format(self, storage: str, *wanted: str | None) -> str:
         """The first wanted format that a storage has, else its own."""
-        formats = FILE_FORMATS if self.storages.get(storage).keeps_files else (DEFAULT_FORMAT,)
-        return next((name for name in wanted if name and name in formats), DEFAULT_FORMAT)
+        known = FILE_FORMATS if self.storages.get(storage).keeps_files else (DEFAULT_FORMAT,)
+        return next((name for name in wanted if name and name in known), DEFAULT_FORMAT)
 
     def allocate_disk(
         self,
@@ -204,57 +188,141 @@ class HostStorages:
         file_format: str,
         size: int,
         *,
-        name: str | None = None,
-        image: Image | None = None,
+        stem: str | None = None,
+        base: VolumeName | None = None,
     ) -> Volume:
-        """A new volume of a VM under the next free name, blank unless it is imported from an image."""
+        """A new, blank volume of a VM, under the next free name."""
         where = self.enabled(storage)
         if file_format not in (FILE_FORMATS if where.keeps_files else (DEFAULT_FORMAT,)):
             raise failure(f"unsupported format '{file_format}'")
-        taken = {self.storages.disk_folder(volume.name).name for volume in self.list(storage, vmid=vmid)}
-        name = name or next(
-            free for number in range(len(taken) + 1) if (free := f"vm-{vmid}-disk-{number}") not in taken
-        )
-        volume_id = f"{storage}:{vmid}/{name}.{file_format}" if where.keeps_files else f"{storage}:{name}"
+        stem = stem or self.free_stem(storage, vmid)
+        volume_id = f"{storage}:{volumes.disk_name(where, vmid, stem, file_format, base)}"
+        name = self.storages.parse(volume_id)
+        if self.find(volume_id) is not None:
+            raise failure(self._already_there(where, name))
+        self._check_space(where, name, size)
         step = ALIGNMENT[where.type]
-        volume = Volume(self.storages.parse(volume_id), -(-size // step) * step, int(time.time()), None, vmid)
-        folder = self.storages.disk_folder(volume.name)
-        folder.mkdir(parents=True, exist_ok=True)
-        if image is not None:
-            write_json(folder / "image.json", image_file(image))
+        volume = Volume(name, -(-size // step) * step, int(time.time()), None, vmid, parent=base.id if base else None)
+        self.storages.disk_folder(name).mkdir(parents=True, exist_ok=True)
         self._store(volume)
         return volume
 
-    def add_file(self, volume_id: str, size: int, image: Image | None, file_size: int) -> None:
-        """A downloaded ISO or disk image."""
-        self._store(Volume(self.storages.parse(volume_id), size, int(time.time()), image, file_size=file_size))
+    def fill(self, volume: Volume, image: Image | None, written: int) -> None:
+        """Put an image on a disk, as an import does."""
+        if image is not None:
+            write_json(self.storages.disk_folder(volume.name) / "image.json", image_file(image))
+        self._store(replace(volume, written=written))
+
+    def copy(self, source: Volume, target: Volume, snapshot: str | None = None) -> None:
+        """Make one disk's contents those of another."""
+        folder = self.storages.disk_folder(target.name)
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(self.storages.disk_folder(source.name, snapshot), folder)
+        self._store(replace(target, written=0 if target.parent else source.written))
+
+    def rename(self, volume: Volume, vmid: int, stem: str) -> Volume:
+        """Give a disk another name and, it may be, another owner."""
+        where = self.storages.get(volume.name.storage)
+        new_id = f"{where.id}:{volumes.disk_name(where, vmid, stem, volume.name.format)}"
+        renamed = replace(volume, name=self.storages.parse(new_id), vmid=vmid)
+        folder = self.storages.disk_folder(renamed.name)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        self.storages.disk_folder(volume.name).rename(folder)
+        self._records(volume.name.id).pop(volume.name.id)
+        self._store(renamed)
+        return renamed
+
+    def free_stem(self, storage: str, vmid: int) -> str:
+        """The next name that no disk of a VM has, under either of the forms that names have."""
+        taken = {re.sub(r"^base-", "vm-", volume.name.stem) for volume in self.list(storage, vmid=vmid)}
+        return next(free for number in range(len(taken) + 1) if (free := f"vm-{vmid}-disk-{number}") not in taken)
+
+    def add_file(
+        self, volume_id: str, size: int, image: Image | None, file_size: int, sums: Mapping[str, str] | None = None
+    ) -> None:
+        """A downloaded or uploaded ISO or disk image."""
+        name = self.storages.parse(volume_id)
+        self._check_space(self.storages.get(name.storage), name, file_size)
+        self._store(Volume(name, size, int(time.time()), image, file_size=file_size, sums=sums or {}))
 
     def resize(self, volume_id: str, size: int) -> None:
         self._records(volume_id)[volume_id]["size"] = size
         self.storages.save()
 
+    def describe(self, volume: Volume, notes: str | None, protected: bool) -> None:
+        self._store(replace(volume, notes=notes, protected=protected))
+
+    def snapshot(self, volume_id: str, name: str) -> None:
+        volume = self.require(volume_id)
+        target = self.storages.disk_folder(volume.name, name)
+        shutil.copytree(self.storages.disk_folder(volume.name), target)
+        self._store(replace(volume, snapshots=(*volume.snapshots, name)))
+
+    def remove_snapshot(self, volume_id: str, name: str) -> None:
+        volume = self.require(volume_id)
+        if name not in volume.snapshots:
+            raise failure(f"snapshot '{name}' does not exist on volume '{volume_id}'")
+        shutil.rmtree(self.storages.disk_folder(volume.name, name), ignore_errors=True)
+        self._store(replace(volume, snapshots=tuple(other for other in volume.snapshots if other != name)))
+
+    def roll_back(self, volume_id: str, name: str) -> None:
+        volume = self.require(volume_id)
+        folder = self.storages.disk_folder(volume.name)
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(self.storages.disk_folder(volume.name, name), folder)
+
     def free(self, volume_id: str) -> None:
+        """Remove a volume. A base image stays while linked clones of it exist."""
+        name = self.storages.parse(volume_id)
+        if clones := self.storages.linked_clones_of(name):
+            raise failure(f"base volume '{name.name}' is still in use by linked cloned '{clones[0].partition(':')[2]}'")
         if self._records(volume_id).pop(volume_id, None) is not None:
             self.storages.save()
-            name = self.storages.parse(volume_id)
             if name.owner is not None:
-                shutil.rmtree(self.storages.disk_folder(name), ignore_errors=True)
+                folder = self.storages.disk_folder(name)
+                for part in [folder, *folder.parent.glob(f"{folder.name}@*")]:
+                    shutil.rmtree(part, ignore_errors=True)
+
+    def _already_there(self, storage: Storage, name: VolumeName) -> str:
+        path = volumes.host_path(storage, name)
+        return f"disk image '{path}' already exists" if storage.keeps_files else f"volume '{name.id}' already exists"
+
+    def _check_space(self, storage: Storage, name: VolumeName, size: int) -> None:
+        """A storage that is full takes nothing more. Disks are thin: a blank one needs no space of its own."""
+        free = storage.size_gib * GIB - self.used(storage.id)
+        if free > 0 and (name.owner is not None or size <= free):
+            return
+        path = volumes.host_path(storage, name)
+        if storage.type == "lvmthin":
+            raise failure(
+                f"lvcreate 'pve/{name.stem}' error:   Cannot create new thin volume, free space in thin pool pve/data "
+                "reached threshold."
+            )
+        if storage.type == "rbd":
+            raise failure(f"rbd create '{name.stem}' error: rbd: create error: (28) No space left on device")
+        if name.owner is not None:
+            raise failure(f"unable to create image: qemu-img: {path}: Could not resize file: No space left on device")
+        raise failure(f"download failed: {path}: No space left on device")
 
     def _records(self, volume_id: str) -> dict[str, dict[str, Any]]:
         return self.storages.stored(self.node, volume_id.partition(":")[0])
 
     def _store(self, volume: Volume) -> None:
-        self._records(volume.name.id)[volume.name.id] = {
+        record: dict[str, Any] = {
             "size": volume.size,
             "created": volume.created,
             "vmid": volume.vmid,
             "image": volume.image.model_dump(mode="json") if volume.image else None,
             "file_size": volume.file_size,
         }
+        optional = {
+            "written": volume.written,
+            "parent": volume.parent,
+            "snapshots": list(volume.snapshots),
+            "sums": dict(volume.sums),
+            "notes": volume.notes,
+            "protected": volume.protected,
+        }
+        record |= {name: value for name, value in optional.items() if value}
+        self._records(volume.name.id)[volume.name.id] = record
         self.storages.save()
-
-
-def _block_name(storage: Storage, name: str) -> VolumeName:
-    if disk := re.fullmatch(r"(?:vm|base)-(\d+)-\S+", name):
-        return VolumeName(storage.id, name, "images", DEFAULT_FORMAT, int(disk[1]))
-    raise failure(f"unable to parse {'lvm' if storage.type == 'lvmthin' else storage.type} volume name '{name}'")

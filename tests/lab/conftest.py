@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from aiohttp import web
@@ -15,7 +16,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from lab import datacentre as site
 from lab.control import Faults
 from lab.directory import LabDirectory
-from lab.hardware import Machine
+from lab.hardware import Machine, Pluggable
 from lab.hypervisor import Hypervisor
 from lab.image_factory import ImageFactory
 from lab.internet import Answer, UnreachableError
@@ -51,6 +52,9 @@ class CountingHypervisor(Hypervisor):
     async def power_on(self, machine: Machine) -> None:
         self.machines[machine["vmid"]] = machine
 
+    def replug(self, vmid: int, changed: Pluggable) -> None:
+        self.machines[vmid] |= changed
+
     async def power_cut(self, vmid: int) -> None:
         if self.machines.pop(vmid, None):
             self.on_power_lost(vmid)
@@ -71,27 +75,34 @@ class Lab:
     client: TestClient[Any, Any]
     schematics: Schematics
     faults: Faults = Faults()  # noqa: RUF009 - frozen
+    headers: dict[str, str] = field(default_factory=dict)
+    """What signs the requests; by default the token."""
+
+    async def log_in(self, user: str = "root@pam", password: str | None = None) -> None:
+        """Go on with a ticket in place of the token."""
+        password = password or self.directory.root_password()
+        answer = await self.call("POST", "/access/ticket", username=user, password=password)
+        ticket = {"Cookie": f"PVEAuthCookie={quote(answer['ticket'], safe='')}"}
+        self.headers = {**ticket, "CSRFPreventionToken": answer["CSRFPreventionToken"]}
 
     def break_things(self, **faults: Any) -> None:
         self.faults = Faults.model_validate(faults)
 
-    async def call(self, method: str, path: str, **parameters: object) -> Any:
+    async def call(self, method: str, path: str, /, **parameters: object) -> Any:
         """The data of a call that must succeed."""
         status, body = await self.answer(method, path, **parameters)
         assert status == 200, body
         return body["data"]
 
-    async def answer(self, method: str, path: str, **parameters: object) -> tuple[int, dict[str, Any]]:
+    async def answer(self, method: str, path: str, /, **parameters: object) -> tuple[int, dict[str, Any]]:
         values = {name.replace("__", "-"): str(value) for name, value in parameters.items()}
         where: dict[str, Any] = {"data": values} if method in ("POST", "PUT") else {"params": values}
-        authorization = f"PVEAPIToken={TOKEN}={self.directory.token_secret()}"
-        async with self.client.request(
-            method, f"/api2/json{path}", headers={"Authorization": authorization}, **where
-        ) as response:
+        token = {"Authorization": f"PVEAPIToken={TOKEN}={self.directory.token_secret()}"}
+        async with self.client.request(method, f"/api2/json{path}", headers=self.headers or token, **where) as response:
             body = await response.json() if response.content_length else {}
             return response.status, {**body, "reason": response.reason}
 
-    async def task(self, method: str, path: str, **parameters: object) -> str:
+    async def task(self, method: str, path: str, /, **parameters: object) -> str:
         """Run a call that answers with a UPID, wait for the task, return its exit status."""
         upid = await self.call(method, path, **parameters)
         await self.cluster.tasks.wait_all()

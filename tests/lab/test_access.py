@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lab import datacentre
 from lab.proxmox.access import Access
+from lab.proxmox.accounts import Accounts
 from lab.proxmox.errors import ApiError
+from lab.proxmox.tickets import Tickets
 
 USER, TOKEN = "ops@pve", "ops@pve!ci"
 
@@ -22,7 +25,8 @@ def access(*acl: tuple[str, str, str, bool], separated: bool = True, revoked: fr
         "tokens": [{"user": USER, "name": "ci", "privilege_separation": separated}],
         "acl": entries,
     }
-    return Access(datacentre.Proxmox.model_validate(site), "secret", lambda: revoked)
+    accounts = Accounts(Path("/nowhere"), datacentre.Proxmox.model_validate(site), "secret", "root's own")
+    return Access(accounts, Tickets(b"key"), lambda: revoked)
 
 
 def test_a_role_reaches_down_only_where_it_propagates() -> None:
@@ -76,12 +80,12 @@ def test_any_of_several_privileges_is_enough() -> None:
 )
 def test_a_stranger_is_told_what_is_wrong_with_the_token(header: str, words: str) -> None:
     with pytest.raises(ApiError) as caught:
-        access().authenticate({"Authorization": header})
+        access().authenticate("GET", "/version", {"Authorization": header})
     assert (caught.value.status, caught.value.message) == (401, words)
 
 
 def test_a_token_is_known_by_its_full_name() -> None:
-    assert access().authenticate({"Authorization": "PVEAPIToken=ops@pve!ci=secret"}) == TOKEN
+    assert access().authenticate("GET", "/version", {"Authorization": "PVEAPIToken=ops@pve!ci=secret"}) == TOKEN
 
 
 def test_the_lab_token_has_no_more_than_the_documented_role() -> None:

@@ -38,8 +38,8 @@ async def test_a_stranger_gets_no_answer(lab: Lab) -> None:
             "POST",
             f"{QEMU}/100/move_disk",
             {"disk": "scsi0"},
-            501,
-            f"Method 'POST {QEMU}/100/move_disk' not implemented",
+            400,
+            "Parameter verification failed.",
         ),
         ("POST", f"{QEMU}/100/clone", {"newid": 5}, 403, "Permission check failed (/vms/100, VM.Clone)"),
         (
@@ -64,7 +64,9 @@ async def test_a_stranger_gets_no_answer(lab: Lab) -> None:
         ),
         ("POST", QEMU, {"vmid": 800, "startup": "order=1"}, 403, "Permission check failed (/, Sys.Modify)"),
         ("POST", QEMU, {"vmid": 800, "scsi0": "nas:32"}, 500, "storage 'nas' does not exist"),
-        ("POST", QEMU, {"vmid": 800, "start": 1}, 500, "parameter 'start' is not built in this lab"),
+        ("POST", QEMU, {"vmid": 800, "storage": "local"}, 500, "parameter 'storage' is not built in this lab"),
+        ("PUT", f"{QEMU}/100/config", {}, 500, "no options specified"),
+        ("POST", f"{QEMU}/100/status/reset", {"skiplock": 1}, 400, "Parameter verification failed."),
         ("POST", f"{QEMU}/100/status/reset", {"skiplock": 2}, 400, "Parameter verification failed."),
     ],
 )
@@ -135,10 +137,10 @@ async def test_a_description_loses_its_last_newline_and_tags_their_doubles(lab: 
     assert (config["description"], config["tags"]) == ("two\nlines", "talos;dev")
 
 
-async def test_a_boot_order_of_something_else_fails_the_task_and_leaves_nothing(lab: Lab) -> None:
-    status = await lab.task("POST", QEMU, **{**VM, "boot": "order=scsi1"})
-    assert status == "unable to create VM 800 - invalid bootorder: device 'scsi1' does not exist'"
-    assert (await lab.answer("GET", f"{QEMU}/800/config"))[0] == 500
+async def test_a_boot_order_is_looked_at_when_it_is_changed_and_not_at_first(lab: Lab) -> None:
+    assert (await created(lab, boot="order=scsi1"))["boot"] == "order=scsi1"
+    body = (await lab.answer("PUT", f"{QEMU}/800/config", boot="order=net7"))[1]
+    assert body["reason"] == "invalid bootorder: device 'net7' does not exist'"
 
 
 async def test_a_missing_iso_fails_the_task_and_leaves_nothing(lab: Lab) -> None:
@@ -249,9 +251,8 @@ async def test_a_disk_grows_and_does_not_shrink(lab: Lab) -> None:
     await created(lab)
     assert await lab.task("PUT", f"{QEMU}/800/resize", disk="scsi0", size="40G") == "OK"
     assert "size=40G" in (await lab.call("GET", f"{QEMU}/800/config"))["scsi0"]
-    assert (await lab.answer("PUT", f"{QEMU}/800/resize", disk="scsi0", size="10G"))[1]["reason"] == (
-        "shrinking disks is not supported"
-    )
+    status = await lab.task("PUT", f"{QEMU}/800/resize", disk="scsi0", size="10G")
+    assert status == "shrinking disks is not supported"
 
 
 async def test_a_running_vm_is_not_destroyed(lab: Lab) -> None:
@@ -327,7 +328,7 @@ async def test_every_request_is_written_down_without_its_secrets(lab: Lab) -> No
 @pytest.mark.parametrize(
     ("privilege", "changes", "words"),
     [
-        ("VM.Allocate", {}, "/vms/800, VM.Allocate"),
+        ("VM.Allocate", {}, ""),  # Proxmox does not say which it was
         ("Datastore.AllocateSpace", {}, "/storage/local, Datastore.AllocateSpace"),
         ("SDN.Use", {}, "/sdn/zones/localnetwork/vmbr0, SDN.Use"),
         ("SDN.Use", {"net0": "virtio,bridge=vmbr0,tag=7"}, "/sdn/zones/localnetwork/vmbr0/7, SDN.Use"),
@@ -342,4 +343,4 @@ async def test_every_request_is_written_down_without_its_secrets(lab: Lab) -> No
 async def test_creating_needs_each_privilege(lab: Lab, privilege: str, changes: dict[str, object], words: str) -> None:
     lab.break_things(revoked_privileges=[privilege])
     status, body = await lab.answer("POST", QEMU, **{**VM, **changes})
-    assert (status, body["reason"]) == (403, f"Permission check failed ({words})")
+    assert (status, body["reason"]) == (403, f"Permission check failed ({words})".replace(" ()", ""))

@@ -261,7 +261,7 @@ async def test_calls_about_its_power_go_through_the_manager(lab: Lab) -> None:
     for path, wanted in (("stop", "stopped"), ("start", "running"), ("shutdown", "stopped")):
         assert await lab.task("POST", f"{QEMU}/800/status/{path}") == "OK"
         assert (await status(lab))["status"] == wanted
-    assert (await tasks(lab, "pulumi@pve!cluster-stack"))[-3:] == ["hastop", "hastart", "hashutdown"]
+    assert (await tasks(lab, "pulumi@pve!cluster-stack"))[-3:] == ["hastop", "hastart", "hastop"]
     assert (await lab.call("GET", f"{RESOURCES}/vm:800"))["state"] == "stopped"
 
 
@@ -372,12 +372,18 @@ async def test_a_vm_goes_where_it_prefers_to_be(
     assert (await status(lab))["node"] == node
 
 
-async def test_a_vm_with_local_disks_stays_where_it_is(lab: Lab) -> None:
-    await created(lab, scsi1="local-lvm:1")
+@pytest.mark.parametrize(
+    ("drives", "node"),
+    [({"scsi1": "local-lvm:1"}, "ms03"), ({"ide0": "local:iso/x.iso,media=cdrom"}, "ms01")],
+    ids=["disks go along", "a disc of the host keeps it there"],
+)
+async def test_a_vm_is_moved_with_its_local_disks(lab: Lab, drives: dict[str, str], node: str) -> None:
+    lab.cluster.storages.on("ms01").add_file("local:iso/x.iso", 1 << 20, None, 1 << 20)
+    await created(lab, **drives)
     await managed(lab)
     await lab.call("POST", RULES, rule="home", type="node-affinity", resources="vm:800", nodes="ms03")
     await settled(lab)
-    assert ((await status(lab))["node"], await tasks(lab, "root@pam")) == ("ms01", ["qmigrate"])
+    assert ((await status(lab))["node"], "qmigrate" in await tasks(lab, "root@pam")) == (node, True)
 
 
 async def test_a_migration_is_the_manager_s_too(lab: Lab) -> None:

@@ -211,9 +211,9 @@ async def test_a_stopped_vm_takes_its_local_disks_along_anyway(lab: Lab) -> None
         ({"target": "ms09", "online": 1}, 500, "no such cluster node 'ms09'"),
         ({"target": "ms02", "online": 1, "force": 1}, 400, "Only root may use this option."),
         (
-            {"target": "ms02", "online": 1, "targetstorage": "ceph"},
+            {"target": "ms02", "online": 1, "targetstorage": "c137-isos"},
             500,
-            "parameter 'targetstorage' is not built in this lab",
+            "storage 'c137-isos' does not support vm images",
         ),
     ],
 )
