@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup toolchain demo lab-stop test unit check format bench clean
+.PHONY: help setup toolchain demo lab-stop test unit check conformance format bench clean
 
 help: ## list what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|'
@@ -45,6 +45,9 @@ check: setup ## what must hold before a commit: format, lint, types, quick tests
 format: setup ## put the code into the project's form
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
+
+conformance: toolchain ## the lab, judged by tests that others wrote; fetches or builds what it needs, about 15 minutes at first
+	@$(BIN)/python -m tests.conformance
 
 bench: toolchain ## the figures of the project, as ratios measured in one run
 	@$(BIN)/python -m tests.bench

@@ -1,0 +1,77 @@
+"""Runs compiled Go tests inside a lab and reads what they print."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from tests.conformance.site import Site
+from tests.conformance.suite import Program
+
+PARALLEL = 4
+GRACE_SECONDS = 30.0
+RESULT = re.compile(r"--- (PASS|FAIL|SKIP): (\S+) \(([\d.]+)s\)")
+
+Ending = Literal["passed", "failed", "skipped"]
+ENDINGS: Mapping[str, Ending] = {"PASS": "passed", "FAIL": "failed", "SKIP": "skipped"}
+
+
+@dataclass
+class Run:
+    """One test with its parts: how each leaf of the tree ended, and all that was printed."""
+
+    test: str
+    endings: dict[str, Ending] = field(default_factory=dict)
+    output: str = ""
+
+
+def listed(program: Program) -> list[str]:
+    """The names of the tests in a program. Nothing runs, so it needs no lab."""
+    done = subprocess.run([program.path, "-test.list=."], capture_output=True, text=True, check=True)
+    return [line for line in done.stdout.splitlines() if line.startswith("Test")]
+
+
+def run(
+    site: Site,
+    program: Program,
+    test: str,
+    variables: Mapping[str, str],
+    arguments: Sequence[str],
+    *,
+    skip: str,
+    seconds: float,
+) -> Run:
+    """Run one test. One that does not end counts as failed, with what it had printed."""
+    command = [
+        str(program.path),
+        "-test.v",
+        "-test.count=1",
+        f"-test.run=^{test}$",
+        f"-test.parallel={PARALLEL}",
+        f"-test.timeout={seconds:.0f}s",
+        *([f"-test.skip={skip}"] if skip else []),
+        *arguments,
+    ]
+    try:
+        done = site.run(command, variables, seconds + GRACE_SECONDS)
+        output, code = done.stdout, done.returncode
+    except subprocess.TimeoutExpired as error:
+        output, code = error.stdout.decode(errors="replace") if error.stdout else "", -1
+    endings = dict(leaves(output))
+    if code != 0 and "failed" not in endings.values():
+        endings[test] = "failed"  # it died, or did not end
+    elif not endings:
+        endings[test] = "failed"
+    return Run(test, endings, output)
+
+
+def leaves(output: str) -> Iterator[tuple[str, Ending]]:
+    """How the tests ended that have no parts of their own; of a test that failed by itself, the test too."""
+    found = {name: ENDINGS[word] for word, name, _ in RESULT.findall(output)}
+    for name, ending in found.items():
+        parts = [other for other in found if other.startswith(f"{name}/")]
+        if not parts or (ending == "failed" and not any(found[part] == "failed" for part in parts)):
+            yield name, ending
