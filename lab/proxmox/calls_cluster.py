@@ -106,6 +106,18 @@ async def next_id(cluster: Cluster, request: Request) -> Any:
     return str(free)
 
 
+@call("GET /cluster/tasks")
+async def recent_tasks(cluster: Cluster, request: Request) -> Any:
+    """The caller's own tasks on all hosts; all of them to those who may look at the hosts."""
+    found = [
+        task
+        for node in cluster.datacentre.proxmox.nodes
+        for task in cluster.tasks.on_node(node.name)
+        if _owns(request.user, task) or cluster.access.allowed(request.user, f"/nodes/{node.name}", ["Sys.Audit"])
+    ]
+    return [task.summary() for task in sorted(found, key=lambda task: task.starttime, reverse=True)]
+
+
 @call("GET /nodes")
 async def nodes(cluster: Cluster, _: Request) -> Any:
     return [{**_node_row(cluster, node), "id": f"node/{node.name}"} for node in cluster.datacentre.proxmox.nodes]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from lab.proxmox import ha
@@ -85,6 +86,51 @@ async def remove_rule(cluster: Cluster, request: Request) -> Any:
     cluster.ha.configuration.remove_rule(request.parameters["rule"])
 
 
+@call("GET /cluster/ha/status/current")
+async def status(cluster: Cluster, _: Request) -> Any:
+    """The manager as it is now: who decides, whose hosts act, and what becomes of each resource."""
+    hosts, now = [node.name for node in cluster.datacentre.proxmox.nodes], time.time()
+    stamp = time.strftime("%a %b %e %H:%M:%S %Y", time.localtime(now))
+    rows: list[dict[str, Any]] = [
+        {"id": "quorum", "type": "quorum", "node": hosts[0], "quorate": 1, "status": "OK"},
+        {
+            "id": "master",
+            "type": "master",
+            "node": hosts[0],
+            "status": f"{hosts[0]} ({_activity(cluster)}, {stamp})",
+            "timestamp": int(now),
+        },
+    ]
+    rows += [
+        {
+            "id": f"lrm:{host}",
+            "type": "lrm",
+            "node": host,
+            "status": f"{host} ({_activity(cluster, host)}, {stamp})",
+            "timestamp": int(now),
+        }
+        for host in hosts
+    ]
+    for sid, settings in cluster.ha.configuration.resources.items():
+        guest = _guest(cluster, sid)
+        state = cluster.ha.state(guest)
+        rows.append(
+            {
+                "id": f"service:{sid}",
+                "type": "service",
+                "sid": sid,
+                "node": guest.node,
+                "state": state,
+                "crm_state": state,
+                "request_state": settings.get("state", "started"),
+                "status": f"{sid} ({guest.node}, {state})",
+                "max_restart": settings.get("max_restart", 1),
+                "max_relocate": settings.get("max_relocate", 1),
+            }
+        )
+    return rows
+
+
 @call("GET /cluster/ha/groups")
 async def groups(_: Cluster, __: Request) -> Any:
     raise failure(f"cannot index groups: {ha.MIGRATED}")
@@ -108,6 +154,12 @@ async def update_group(_: Cluster, __: Request) -> Any:
 @call("DELETE /cluster/ha/groups/{group}")
 async def remove_group(_: Cluster, __: Request) -> Any:
     raise failure(f"cannot delete group: {ha.MIGRATED}")
+
+
+def _activity(cluster: Cluster, host: str | None = None) -> str:
+    """A manager without anything to do stands by."""
+    guests = [_guest(cluster, sid) for sid in cluster.ha.configuration.resources]
+    return "active" if any(host in (None, guest.node) for guest in guests) else "idle"
 
 
 def _sid(request: Request) -> str:

@@ -9,6 +9,7 @@ from lab.proxmox.cluster import Cluster, Request
 from lab.proxmox.errors import failure, parameter_error
 from lab.proxmox.guest_status import guest_status
 from lab.proxmox.guests import Guest
+from lab.proxmox.ha_manager import SHUTDOWN_SECONDS
 from lab.proxmox.registry import call
 from lab.proxmox.tasks import Task
 
@@ -62,7 +63,7 @@ async def shutdown(cluster: Cluster, request: Request) -> Any:
     _check_options(request)
     timeout = _seconds(request)
     if cluster.ha.manages(guest.vmid):
-        return _ask_manager(cluster, request, "hastop", "stopped", 60 if timeout is None else timeout)
+        return _ask_manager(cluster, request, "hastop", "stopped", SHUTDOWN_SECONDS if timeout is None else timeout)
 
     async def work(task: Task) -> None:
         _check_lock(request, guest)
@@ -125,7 +126,7 @@ async def migrate(cluster: Cluster, request: Request) -> Any:
     return cluster.tasks.spawn(guest.node, "qmigrate", str(guest.vmid), request.user, work)
 
 
-def _ask_manager(cluster: Cluster, request: Request, kind: str, state: str, timeout: float = 0) -> str:
+def _ask_manager(cluster: Cluster, request: Request, kind: str, state: str, timeout: float = SHUTDOWN_SECONDS) -> str:
     """For a VM that the HA manager looks after: a task that ends once the manager knows, not once it is done."""
 
     async def work(task: Task) -> None:

@@ -79,7 +79,6 @@ class Cluster:
     machines: Machines
     configuration: GuestConfiguration
     updates: ConfigUpdate
-    pending: PendingChanges
     cloning: Cloning
     disk_moves: DiskMoves
     snapshots: Snapshots
@@ -188,7 +187,6 @@ def build(
         fetch=fetch,
         configuration=GuestConfiguration(values, guests, drives, access, pools.__contains__),
         updates=updates,
-        pending=pending,
         cloning=Cloning(
             values=values,
             guests=guests,
@@ -199,6 +197,6 @@ def build(
             pool_exists=pools.__contains__,
             node_exists=[node.name for node in site.nodes].__contains__,
         ),
-        disk_moves=DiskMoves(values, guests, drives, copies, pending, updates, machines.is_running),
+        disk_moves=DiskMoves(values, guests, drives, copies, updates, machines.is_running),
         snapshots=Snapshots(guests, drives, machines),
     )

@@ -16,7 +16,6 @@ from lab.proxmox.copies import Copy, DiskCopies
 from lab.proxmox.drives import Drive, Drives, base_stem, is_cdrom, is_cloudinit
 from lab.proxmox.errors import ApiError, failure, parameter_error
 from lab.proxmox.guests import Guest, Guests
-from lab.proxmox.pending import PendingChanges
 from lab.proxmox.tasks import Task
 
 
@@ -26,7 +25,6 @@ class DiskMoves:
     guests: Guests
     drives: Drives
     copies: DiskCopies
-    pending: PendingChanges
     update: ConfigUpdate
     is_running: Callable[[Guest], bool]
 

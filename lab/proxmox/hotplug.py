@@ -7,7 +7,8 @@ lab.proxmox.machines' business.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from lab.proxmox import formats, schema
@@ -44,20 +45,20 @@ class Hotplug:
         features = self._features(guest)
         for option, force in sorted(guest.pending_delete.items()):
             if option in selection:
-                with _Errors(option, errors):
+                with _noting(option, errors):
                     if self._deletes(guest, option, features, force=force):
                         _record_cloudinit(guest, option, guest.config.pop(option, None), None)
                         del guest.pending_delete[option]
         cloudinit_drive = None
         for option, value in list(guest.pending.items()):
             if option in selection:
-                with _Errors(option, errors):
+                with _noting(option, errors):
                     if is_drive(option) and is_cloudinit(self.drives.parse(option, str(value))):
                         cloudinit_drive = option  # when all else is as it is to be
                     elif self._changes(guest, option, value, features):
                         self._take(guest, option)
         if cloudinit_drive:
-            with _Errors(cloudinit_drive, errors):
+            with _noting(cloudinit_drive, errors):
                 if self._changes_drive(guest, cloudinit_drive, str(guest.pending[cloudinit_drive]), features):
                     guest.config[cloudinit_drive] = guest.pending.pop(cloudinit_drive)
                     guest.cloudinit = {}
@@ -169,18 +170,10 @@ def _record_cloudinit(guest: Guest, option: str, old: Value | None, new: Value |
         del guest.cloudinit[option]
 
 
-class _Errors:
+@contextmanager
+def _noting(option: str, errors: dict[str, str]) -> Iterator[None]:
     """Keeps what goes wrong with one option, and goes on with the next."""
-
-    def __init__(self, option: str, errors: dict[str, str]) -> None:
-        self._option = option
-        self._errors = errors
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
-        if isinstance(error, ApiError):
-            self._errors[self._option] = f"hotplug problem - {error.message}\n"
-            return True
-        return False
+    try:
+        yield
+    except ApiError as error:
+        errors[option] = f"hotplug problem - {error.message}\n"

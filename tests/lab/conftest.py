@@ -39,6 +39,7 @@ class CountingHypervisor(Hypervisor):
         super().__init__(directory, Path, frozenset({IPv4Address("10.42.0.2")}))
         self.machines: dict[int, Machine] = {}
         self.answers_power_button = True
+        self.pressed = 0
 
     def is_running(self, vmid: int) -> bool:
         return vmid in self.machines
@@ -60,6 +61,7 @@ class CountingHypervisor(Hypervisor):
             self.on_power_lost(vmid)
 
     async def press_power_button(self, vmid: int, timeout: float | None) -> bool:
+        self.pressed += 1
         if self.answers_power_button:
             await self.power_cut(vmid)
         return self.answers_power_button

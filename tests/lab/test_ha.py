@@ -265,6 +265,34 @@ async def test_calls_about_its_power_go_through_the_manager(lab: Lab) -> None:
     assert (await lab.call("GET", f"{RESOURCES}/vm:800"))["state"] == "stopped"
 
 
+async def test_a_shutdown_that_somebody_asked_for_has_its_time(lab: Lab) -> None:
+    """Also after a start, which says nothing of time; a stop is at once."""
+    await created(lab, agent="0")
+    await managed(lab)
+    lab.hypervisor.answers_power_button = False
+    assert await lab.task("POST", f"{QEMU}/800/status/stop") == "OK"
+    assert (await status(lab))["status"] == "stopped"
+    assert await lab.task("POST", f"{QEMU}/800/status/start") == "OK"
+    lab.hypervisor.answers_power_button = True
+    pressed = lab.hypervisor.pressed
+    await lab.call("PUT", f"{RESOURCES}/vm:800", state="stopped")
+    await settled(lab)
+    assert ((await status(lab))["status"], lab.hypervisor.pressed) == ("stopped", pressed + 1)
+
+
+async def test_the_manager_tells_what_it_does(lab: Lab) -> None:
+    rows = await lab.call("GET", "/cluster/ha/status/current")
+    assert [row["id"] for row in rows] == ["quorum", "master", "lrm:ms01", "lrm:ms02", "lrm:ms03"]
+    assert rows[1]["status"].startswith("ms01 (idle, ")
+    await created(lab)
+    await managed(lab)
+    await settled(lab)
+    rows = {row["id"]: row for row in await lab.call("GET", "/cluster/ha/status/current")}
+    assert rows["service:vm:800"]["status"] == "vm:800 (ms01, started)"
+    assert (rows["lrm:ms01"]["status"][:12], rows["lrm:ms02"]["status"][:10]) == ("ms01 (active", "ms02 (idle")
+    assert "qmstart" in [task["type"] for task in await lab.call("GET", "/cluster/tasks")]
+
+
 async def test_what_the_manager_ignores_it_does_not_touch(lab: Lab) -> None:
     await created(lab)
     await managed(lab, state="ignored")
