@@ -57,7 +57,9 @@ BUILT = (
     calls_transfers,
 )  # importing them registers their calls
 PREFIX = "/api2/json"
-SECRETS = frozenset({"cipassword", "password", "sshkeys"})
+SECRETS = frozenset(
+    {"cipassword", "confirmation-password", "encryption-key", "keyring", "otp", "password", "sshkeys", "tfa-challenge"}
+)
 LARGEST_BODY = 1 << 20
 OPEN_TO_ALL = frozenset({"POST /access/ticket", "GET /access/domains"})
 """What a stranger may ask: how to log in."""

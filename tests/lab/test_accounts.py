@@ -49,8 +49,17 @@ async def test_passwords_and_tickets_are_in_no_log(lab: Lab) -> None:
     await lab.log_in()
     await lab.call("POST", USERS, userid="ops@pve", password="hunter2-hunter2")
     made = await lab.call("POST", f"{USERS}/ops@pve/token/ci")
+    await lab.log_in("ops@pve", "hunter2-hunter2")
+    change = {"userid": "ops@pve", "password": "correct-horse", "confirmation__password": "hunter2-hunter2"}
+    await lab.call("PUT", "/access/password", **change)
     text = lab.directory.requests.read_text()
-    for secret in (lab.directory.root_password(), "hunter2", made["value"], lab.headers["CSRFPreventionToken"]):
+    for secret in (
+        lab.directory.root_password(),
+        "hunter2",
+        "horse",
+        made["value"],
+        lab.headers["CSRFPreventionToken"],
+    ):
         assert secret not in text
 
 
