@@ -166,6 +166,8 @@ class Run:
         for file in tool.copies:
             golang.copy(go, file, self.repository, files / file.output, env, scratch)
         size = sum(path.stat().st_size for path in files.iterdir())
+        for name in tool.names:
+            link(files / name.program, files / name.output)
         self._finish(tool, "built", f"with {go.version}", files, scratch)
         say(f"built {tool.name} in {duration(time.monotonic() - started)}, {size / 1e6:.0f} MB")
 

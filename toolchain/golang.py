@@ -52,6 +52,7 @@ def inputs(tool: Tool, repository: Path) -> str:
     """
     digest = hashlib.sha256()
     digest.update(repr((tool.parts, FLAGS, LINKER_FLAGS, go_platform())).encode())
+    digest.update("".join(map(repr, tool.names)).encode())
     for folder in sorted({part.folder for part in tool.parts}):
         if not (repository / folder / "go.mod").exists():
             raise ToolchainError(f"{tool.name} cannot be built: there is no {folder}/go.mod in {repository}")
@@ -120,7 +121,7 @@ def environment(store: Store, scratch: Path) -> dict[str, str]:
 
 def build(go: Go, part: GoBuild, repository: Path, output: Path, env: dict[str, str], scratch: Path) -> None:
     """Compile one program."""
-    linker = [*LINKER_FLAGS, *(["-X", part.stamp] if part.stamp else [])]
+    linker = [*LINKER_FLAGS, *(f"-X {variable}" for variable in part.stamp.split())]
     verb = ["test", "-c"] if isinstance(part, GoTests) else ["build"]
     run(
         [go.program, *verb, f"-tags={part.tags}", f"-ldflags={' '.join(linker)}", "-o", output, part.package],

@@ -19,6 +19,7 @@ from toolchain.errors import ToolchainError
 PULUMI = "3.259.0"  # the newest release whose `pkg` and `sdk` are both served as Go modules
 LANGUAGE_PYTHON = "3.78.1"  # the last with the host inside `sdk`; newer ones have a module for it that is not served
 TALOS = "1.13.0"  # the newest release that downloads as a Go module
+KUBERNETES = "1.36.1"  # what Talos 1.13 runs if nothing else is said; served with all its libraries
 PROXMOXVE = "8.6.0"  # the release that toolchain/modules/proxmoxve stands in for
 TALOS_PLUGIN = "0.8.1"  # the release that toolchain/modules/talos stands in for
 BPG = "0.112.0"  # the release whose code toolchain/modules/proxmoxve bridges: its acceptance tests judge the lab
@@ -39,6 +40,15 @@ class Pin:
 
 _BRIDGE_SDK = "the fork that the bridge's own go.mod names at this tag"
 _TALOS_FORK = "the fork that Talos' own go.mod names at this tag"
+# The libraries that Kubernetes keeps in its own repository, where its go.mod finds them by path. Elsewhere each of them
+# is a module of its own, published at the same moment: v0.36.1 goes with v1.36.1.
+_KUBERNETES_LIBRARIES = (
+    *("api", "apiextensions-apiserver", "apimachinery", "apiserver", "cli-runtime", "client-go", "cloud-provider"),
+    *("cluster-bootstrap", "component-base", "component-helpers", "controller-manager", "cri-api", "cri-client"),
+    *("csi-translation-lib", "dynamic-resource-allocation", "endpointslice", "externaljwt", "kms", "kube-aggregator"),
+    *("kube-controller-manager", "kube-proxy", "kube-scheduler", "kubectl", "kubelet", "metrics", "mount-utils"),
+    *("pod-security-admission", "streaming"),
+)
 
 PINS = (
     Pin("pulumi", "github.com/pulumi/pulumi/pkg/v3", f"v{PULUMI}", "the CLI and its engine"),
@@ -76,6 +86,11 @@ PINS = (
     ),
     Pin("etcd", "go.etcd.io/etcd/server/v3", f"v{ETCD}", "the server that the lab's control planes run"),
     Pin("etcd", "go.etcd.io/etcd/etcdutl/v3", f"v{ETCD}", "goes with it; restores snapshots"),
+    Pin("kubernetes", "k8s.io/kubernetes", f"v{KUBERNETES}", "the servers of a control plane"),
+    *(
+        Pin("kubernetes", f"k8s.io/{library}", f"v0{KUBERNETES.removeprefix('1')}", "goes with it")
+        for library in _KUBERNETES_LIBRARIES
+    ),
 )
 
 # The packages of bpg's provider that have acceptance tests of what this project, or its lab, has to do with.
@@ -112,7 +127,7 @@ class GoBuild:
     version: str
     tags: str = ""
     stamp: str = ""
-    """The variable that the linker sets, with its value: how the program knows its version."""
+    """What the linker sets, `variable=value`, with spaces between: how the program knows its version."""
 
 
 class GoTests(GoBuild):
@@ -128,6 +143,14 @@ class ModuleFile:
     path: str
     output: str
     version: str
+
+
+@dataclass(frozen=True)
+class OtherName:
+    """A second name for a program that was built, by which it knows what it is asked to be."""
+
+    program: str
+    output: str
 
 
 @dataclass(frozen=True)
@@ -153,6 +176,7 @@ class Tool:
     source_version: str
     """What the build makes; a plugin's differs from `version` when the wheel was upgraded and the build was not."""
     copies: tuple[ModuleFile, ...] = ()
+    names: tuple[OtherName, ...] = ()
     version_arguments: tuple[str, ...] = ()
     """How the program is asked for its version; none if it does not tell."""
     accepted_below: str = ""
@@ -174,12 +198,13 @@ class Tool:
 
     @property
     def parts(self) -> tuple[GoBuild | ModuleFile, ...]:
-        """All that a build makes, one for each program."""
+        """All that a build makes, one for each program; other names come on top."""
         return self.builds + self.copies
 
     def program_version(self, program: str, origin: str) -> str:
         """The version of one program: a release has one, what was built may be of several."""
         built = {part.output: part.version for part in self.parts}
+        built |= {other.output: built[other.program] for other in self.names}
         return built[program] if origin == "built" else self.version
 
 
@@ -323,6 +348,34 @@ def tools() -> dict[str, Tool]:
                 asset=f"etcd-v{ETCD}-{system}-{processor}.tar.gz",  # for macOS the maker has zips only, and it is built
                 checksums="SHA256SUMS",
             ),
+        ),
+        Tool(
+            name="kubernetes",
+            version=KUBERNETES,
+            programs=("kube", "kubectl"),
+            builds=(
+                GoBuild(
+                    "toolchain/modules/kubernetes",
+                    ".",
+                    "kube",
+                    KUBERNETES,
+                    stamp=" ".join(
+                        f"k8s.io/{package}.{variable}"
+                        for package in ("component-base/version", "client-go/pkg/version")
+                        for variable in (
+                            f"gitVersion=v{KUBERNETES}",
+                            f"gitMajor={KUBERNETES.split('.')[0]}",
+                            f"gitMinor={KUBERNETES.split('.')[1]}",
+                            "gitTreeState=clean",
+                            "gitCommit=",  # the module does not tell it
+                        )
+                    ),
+                ),
+            ),
+            names=(OtherName("kube", "kubectl"),),
+            minutes=5,
+            source_version=KUBERNETES,
+            version_arguments=("kubectl", "version", "--client"),
         ),
         Tool(
             name="talos-node",

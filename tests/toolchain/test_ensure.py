@@ -16,6 +16,7 @@ from tests.toolchain.fake_clone import PLUGIN, FakeClone
 from toolchain import makers, processes
 from toolchain.errors import ToolchainError
 from toolchain.installation import Installation
+from toolchain.tools import OtherName
 
 
 def program(path: Path, says: str) -> None:
@@ -70,6 +71,24 @@ def test_a_second_clone_shares_the_files_and_builds_nothing(clone: FakeClone) ->
     clone.run().ensure([])
     assert len(clone.builds()) == 3
     assert (clone.installation.bin / "pulumi").samefile(first.bin / "pulumi")
+
+
+def test_a_program_can_have_a_second_name(clone: FakeClone) -> None:
+    clone.change("pulumi", names=(OtherName("pulumi", "pulumictl"),))
+    clone.change("pulumi", programs=(*clone.tools["pulumi"].programs, "pulumictl"))
+    clone.run().ensure(["pulumi"])
+    assert (clone.installation.bin / "pulumictl").samefile(clone.installation.bin / "pulumi")
+    assert clone.installation.installed()["pulumi"].programs[-1].version == "3.1.0"
+    (clone.installation.bin / "pulumictl").unlink()
+    clone.run().ensure(["pulumi"])
+    assert (clone.installation.bin / "pulumictl").samefile(clone.installation.bin / "pulumi")
+
+
+def test_another_second_name_is_another_build(clone: FakeClone) -> None:
+    clone.run().ensure(["pulumi"])
+    clone.change("pulumi", names=(OtherName("pulumi", "pulumictl"),))
+    clone.run().ensure(["pulumi"])
+    assert (clone.installation.bin / "pulumictl").samefile(clone.installation.bin / "pulumi")
 
 
 def test_without_a_network_a_clone_lives_from_the_store(clone: FakeClone, monkeypatch: pytest.MonkeyPatch) -> None:

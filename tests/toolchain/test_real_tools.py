@@ -16,7 +16,7 @@ import toolchain
 from tests.toolchain.fake_clone import FakeClone
 from toolchain.errors import ToolchainError
 from toolchain.installation import Installation
-from toolchain.tools import GoBuild, GoTests, Tool, tools
+from toolchain.tools import KUBERNETES, GoBuild, GoTests, Tool, tools
 
 pytestmark = pytest.mark.engine
 
@@ -94,6 +94,28 @@ def test_the_programs_tell_the_versions_of_the_table() -> None:
             program = Installation().program(tool.name)
             answer = subprocess.run([program, *tool.version_arguments], capture_output=True, text=True, check=True)
             assert Installation().installed()[tool.name].programs[0].version in answer.stdout
+
+
+@pytest.mark.parametrize("name", ["kube-apiserver", "kube-controller-manager", "kube-scheduler"])
+def test_kube_is_the_programs_of_a_control_plane(name: str) -> None:
+    answer = subprocess.run(
+        [Installation().program("kubernetes"), name, "--version"], capture_output=True, text=True, check=True
+    )
+    assert answer.stdout == f"Kubernetes v{KUBERNETES}\n"
+
+
+def test_kube_knows_kubectl_by_its_name() -> None:
+    kubectl = Installation().bin / "kubectl"
+    answer = subprocess.run([kubectl, "version", "--client"], capture_output=True, text=True, check=True)
+    assert f"Client Version: v{KUBERNETES}\n" in answer.stdout
+
+
+def test_kube_lists_the_programs_that_it_is() -> None:
+    answer = subprocess.run(
+        [Installation().program("kubernetes"), "kubelet"], capture_output=True, text=True, check=False
+    )
+    assert answer.returncode == 2
+    assert "kube-apiserver, kube-controller-manager, kube-scheduler or kubectl" in answer.stderr
 
 
 @pytest.fixture
