@@ -40,8 +40,8 @@ def arguments() -> argparse.ArgumentParser:
         "names",
         nargs="*",
         metavar="NAME",
-        help="pulumi, talos, proxmoxve, talosctl, etcd, kubernetes, talos-node; by default these. On request: "
-        "bpg-acceptance, tofu",
+        help="pulumi, talos, proxmoxve, talosctl, etcd, kubernetes, talos-node, talos-kubelets; by default these. "
+        "On request: bpg-acceptance, tofu",
     )
     commands.add_parser("status", help="what is used, in which version, from where")
     commands.add_parser("environment", help="print the variables that make a shell use it, for eval")

@@ -386,6 +386,14 @@ def tools() -> dict[str, Tool]:
             source_version=TALOS,
         ),
         Tool(
+            name="talos-kubelets",
+            version=TALOS,
+            programs=("talos-kubelets",),
+            builds=(GoBuild("lab/node", "./kubelets", "talos-kubelets", TALOS),),
+            minutes=1.5,
+            source_version=TALOS,
+        ),
+        Tool(
             name="bpg-acceptance",
             version=BPG,
             programs=tuple(_bpg_program(package) for package in BPG_TEST_PACKAGES),

@@ -1,0 +1,53 @@
+// talos-kubelets plays the kubelets of all machines of a lab.
+//
+//	talos-kubelets --socket PATH
+//
+// A process of its own for each kubelet would cost 50 MB, and a lab may have
+// hundreds of nodes. Each machine connects to the socket when its kubelet starts
+// (package kubeletapi), and what it plays lives as long as that connection
+// (package kubelet). It talks to the machine's API server, from the machine's own
+// network, and to nobody else.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+
+	"k8s.io/klog/v2"
+
+	"cluster-stack/lab/node/internal/kubeletserver"
+)
+
+const (
+	exitUsage = 2
+	gcPercent = 50 // memory is scarcer than the time to collect it
+)
+
+func main() {
+	debug.SetGCPercent(gcPercent)
+
+	socket := flag.String("socket", "", "the unix socket to listen on")
+	flag.Parse()
+
+	if *socket == "" || flag.NArg() > 0 {
+		fmt.Fprintln(os.Stderr, "usage: talos-kubelets --socket PATH")
+		os.Exit(exitUsage)
+	}
+
+	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	klog.SetSlogLogger(log) // what Kubernetes' libraries say that belongs to no kubelet
+
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+
+	if err := kubeletserver.Serve(ctx, *socket, log); err != nil {
+		log.Error("Kubelets cannot be played", "error", err)
+		os.Exit(1)
+	}
+}
