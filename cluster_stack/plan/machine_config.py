@@ -48,14 +48,14 @@ def _machine(config: ClusterConfig, node: NodePlan) -> dict[str, Any]:
         machine["nodeLabels"] = dict(node.labels)
     if node.annotations:
         machine["nodeAnnotations"] = dict(node.annotations)
-    if node.taints:
+    if node.taints and node.role == "controlplane":
         machine["nodeTaints"] = dict(map(_taint, node.taints))
     if config.proxmox.network.ntp_servers:
         machine["time"] = {"servers": list(config.proxmox.network.ntp_servers)}
     if network := _network(config, node):
         machine["network"] = network
-    if subnets := _node_subnets(config, node):
-        machine["kubelet"] = {"nodeIP": {"validSubnets": subnets}}
+    if kubelet := _kubelet(config, node):
+        machine["kubelet"] = kubelet
     if config.registries.mirrors:
         machine["registries"] = {
             "mirrors": {
@@ -89,9 +89,31 @@ def _install(config: ClusterConfig, node: NodePlan) -> dict[str, Any]:
 
 def _taint(text: str) -> tuple[str, str]:
     """``gpu=true:NoSchedule`` as Talos has it: ``gpu`` and ``true:NoSchedule``."""
+    key, value, effect = _taint_parts(text)
+    return key, f"{value}:{effect}" if value else effect
+
+
+def _taint_parts(text: str) -> tuple[str, str, str]:
     left, _, effect = text.rpartition(":")
     key, _, value = left.partition("=")
-    return key, f"{value}:{effect}" if value else effect
+    return key, value, effect
+
+
+def _kubelet(config: ClusterConfig, node: NodePlan) -> dict[str, Any]:
+    kubelet: dict[str, Any] = {}
+    if node.taints and node.role == "worker":
+        # Kubernetes lets a worker set its taints only as it joins: of nodeTaints it refuses the whole change of the
+        # Node, labels and annotations included (see ``config.rules.node_restriction``).
+        taints = [_taint_of_kubelet(text) for text in node.taints]
+        kubelet["extraConfig"] = {"registerWithTaints": taints}
+    if subnets := _node_subnets(config, node):
+        kubelet["nodeIP"] = {"validSubnets": subnets}
+    return kubelet
+
+
+def _taint_of_kubelet(text: str) -> dict[str, str]:
+    key, value, effect = _taint_parts(text)
+    return {"key": key, **({"value": value} if value else {}), "effect": effect}
 
 
 def _network(config: ClusterConfig, node: NodePlan) -> dict[str, Any]:

@@ -199,6 +199,12 @@ WORKER: Sequence[tuple[str, str, Kind, str]] = [
     ),
     ("description: a lab", "description: a lab, labels: {a: b}", "configured", "machine.nodeLabels.a"),
     ("tier: front", "tier: back", "configured", "machine.nodeLabels.tier"),
+    (
+        "labels: {tier: front}",
+        'labels: {tier: front}\n      taints: ["a:NoSchedule"]',
+        "kept",
+        "taints, which a worker takes only as it joins: `kubectl taint nodes` changes them",
+    ),
     ("version: v1.12.4", "version: v1.12.4\n    clusterName: x", "configured", "cluster name inside Talos lab to x"),
     ("gitops:", "volumes: [{name: v, diskSelector: 'true'}]\ngitops:", "configured", "UserVolumeConfig v"),
     ("secureboot: false", "secureboot: true", "kept", "Secure Boot no to yes"),

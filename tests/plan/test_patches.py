@@ -193,11 +193,10 @@ def test_a_mapping_says_in_quotes_what_yaml_would_change(cluster: Cluster) -> No
 GOOD: dict[str, str] = yaml.safe_load(r"""
 a number where a text is expected: |
   machine: {sysctls: {vm.max_map_count: 262144}}
-labels, annotations, taints: |
+labels, annotations: |
   machine:
-    nodeLabels: {example.org/rack: r1}
+    nodeLabels: {example.org/rack: r1, topology.kubernetes.io/zone: pve1}
     nodeAnnotations: {a: b}
-    nodeTaints: {gpu: "true:NoSchedule"}
 arguments of the kubelet: |
   machine: {kubelet: {extraArgs: {rotate-server-certificates: true, v: 2, x: off}}}
 anything for the kubelet: |
@@ -420,6 +419,10 @@ Layer2VIPConfig: |
   link: eth0
 a shared address: |
   machine: {network: {interfaces: [{interface: eth0, dhcp: true, vip: {ip: 10.0.0.50}}]}}
+labels and taints: |
+  machine:
+    nodeLabels: {node-role.kubernetes.io/storage: ""}
+    nodeTaints: {gpu: "true:NoSchedule"}
 """)
 GOOD_CASES = [
     *(pytest.param(content, "worker", id=name) for name, content in GOOD.items()),
@@ -764,6 +767,20 @@ BAD: dict[str, tuple[str, str, Verdict]] = {
 @pytest.mark.parametrize(("content", "told"), [pytest.param(*case[:2], id=name) for name, case in BAD.items()])
 def test_a_bad_patch(cluster: Cluster, content: str, told: str) -> None:
     assert cluster.problems_of(content) == [told]
+
+
+def test_what_kubernetes_lets_no_worker_say_of_itself(cluster: Cluster) -> None:
+    taints = 'machine: {nodeTaints: {gpu: "true:NoSchedule"}}'
+    labels = "machine:\n  nodeLabels:\n    example.com/a: b\n    node-role.kubernetes.io/gpu: ''\n"
+    assert cluster.problems_of(taints, role="worker") == [
+        "1: machine.nodeTaints: Kubernetes lets no worker change its taints, and refuses its labels and annotations "
+        "with them. Write them as `taints` below cluster.topology."
+    ]
+    assert cluster.problems_of(labels, role="worker") == [
+        "4: machine.nodeLabels['node-role.kubernetes.io/gpu']: Kubernetes lets no worker give itself this label, and "
+        "refuses its other labels and annotations with it. Write a label of your own domain, such as "
+        "example.com/tier, or remove it and run `kubectl label node`."
+    ]
 
 
 @pytest.mark.parametrize(

@@ -95,6 +95,24 @@ def test_the_hostname_is_in_the_dialect_of_the_contract() -> None:
     assert new[1] == {"apiVersion": "v1alpha1", "kind": "HostnameConfig", "auto": "off", "hostname": "homelab-cp1"}
 
 
+def test_workers_are_tainted_as_they_join() -> None:
+    """Kubernetes refuses what a worker would change of its own taints later, and its labels with it."""
+    text = (ROOT / "clusters/homelab/cluster.yaml").read_text()
+    tainted = "count: 1\n      taints: [a=b:NoSchedule, c:NoExecute]\n      labels: {d: e}"
+    config = load_text(text.replace("count: 1", tainted).encode(), "clusters/homelab/cluster.yaml").config
+    control_plane, worker = (
+        json.loads(node_patches(config, node, "v1.11.5")[0])["machine"] for node in plan_nodes(config)
+    )
+    assert control_plane["nodeTaints"] == {"a": "b:NoSchedule", "c": "NoExecute"}
+    assert "kubelet" not in control_plane
+    assert worker["kubelet"]["extraConfig"]["registerWithTaints"] == [
+        {"key": "a", "value": "b", "effect": "NoSchedule"},
+        {"key": "c", "effect": "NoExecute"},
+    ]
+    assert "nodeTaints" not in worker
+    assert control_plane["nodeLabels"] == worker["nodeLabels"] == {"d": "e"}
+
+
 @pytest.mark.parametrize(("workers", "schedulable"), [(0, True), (1, None)])
 def test_control_planes_run_workloads_where_there_are_no_workers(workers: int, schedulable: bool | None) -> None:
     nodes = plan_nodes(config(1, workers))

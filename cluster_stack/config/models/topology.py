@@ -121,7 +121,7 @@ class Pool(Model):
     annotations: dict[LabelKey, str] = {}
     """Kubernetes annotations of these nodes."""
     taints: list[Taint] = []
-    """Kubernetes taints of these nodes: `key=value:NoSchedule`."""
+    """Kubernetes taints of these nodes: `key=value:NoSchedule`. A worker takes them when it joins, and not again."""
     extensions: list[Extension] = []
     """Official system extensions of these nodes, beside those of the cluster's schematic."""
     placement: Placement = section()
@@ -184,7 +184,7 @@ class NodeOverride(Model):
     annotations: dict[LabelKey, str] = {}
     """Kubernetes annotations of this node."""
     taints: list[Taint] = []
-    """Kubernetes taints of this node."""
+    """Kubernetes taints of this node. A worker takes them when it joins, and not again."""
     extensions: list[Extension] = []
     """Official system extensions of this node."""
     disks: list[DataDisk] | None = None

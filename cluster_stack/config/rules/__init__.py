@@ -10,14 +10,14 @@ from collections.abc import Iterator
 from cluster_stack.config.document import Document
 from cluster_stack.config.models import ClusterConfig
 from cluster_stack.config.problems import Problem
-from cluster_stack.config.rules import images, machines, network, operations
+from cluster_stack.config.rules import images, machines, network, node_restriction, operations
 
 
 def check(config: ClusterConfig, document: Document) -> Iterator[Problem]:
     """Yield every broken rule."""
     yield from _name(config, document)
     yield from _description(config, document)
-    for room in (images, machines, network, operations):
+    for room in (images, machines, network, node_restriction, operations):
         yield from room.check(config, document)
 
 

@@ -68,6 +68,8 @@ def edited(old: Snapshot, new: Snapshot, before: NodePlan, after: NodePlan) -> I
                 (live if _is_live(path) else reboot).append(dotted(path))
     if live:
         yield Reason("configured", listed(live))
+    if after.role == "worker" and before.taints != after.taints:
+        yield Reason("kept", "taints, which a worker takes only as it joins: `kubectl taint nodes` changes them")
     if reboot:
         yield Reason("restarted", f"{listed(reboot)}: {_reboots(old.contract)}")
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from cluster_stack.config.document import Path, dotted, shown
 from cluster_stack.config.problems import Problem
+from cluster_stack.config.rules import node_restriction
 from cluster_stack.config.rules.images import NEWEST_TALOS_MINOR
 from cluster_stack.plan.nodes import Role
 from cluster_stack.plan.patches.forms import FORMS
@@ -201,8 +202,17 @@ class _Check:
             yield self.patch.problem(path, *_owned(OWNED_KEYS[place]))
         elif legacy and self.role == "worker" and place in CONTROL_PLANE_KEYS:
             yield self.patch.problem(path, *_ONLY_CONTROL_PLANES)
+        elif legacy and self.role == "worker" and place == ("machine", "nodeTaints"):
+            yield self.patch.problem(path, *_TAINTS_OF_WORKERS)
         elif value is not None:  # an empty key changes nothing
             yield from self._value(path, value, _resolved(described))
+            if legacy and self.role == "worker" and place == ("machine", "nodeLabels"):
+                yield from self._labels_of_workers(path, value)
+
+    def _labels_of_workers(self, path: Path, labels: object) -> Iterator[Problem]:
+        for label in labels if isinstance(labels, dict) else ():
+            if node_restriction.is_refused(str(label)):
+                yield self.patch.problem((*path, label), *node_restriction.REFUSAL)
 
     def _value(self, path: Path, value: object, described: Schema) -> Iterator[Problem]:
         if isinstance(value, dict) and "$patch" in value:
@@ -327,6 +337,10 @@ class _Check:
 _ONLY_CONTROL_PLANES = (
     "it is for control planes, and this patch is for workers too.",
     "Move it to cluster.topology.controlPlane.patches.",
+)
+_TAINTS_OF_WORKERS = (
+    "Kubernetes lets no worker change its taints, and refuses its labels and annotations with them.",
+    "Write them as `taints` below cluster.topology.",
 )
 _BESIDE_DELETE = ("what stands beside `$patch: delete` is not read.", "Remove it, or the `$patch`.")
 

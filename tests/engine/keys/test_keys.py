@@ -205,7 +205,7 @@ MACHINES: dict[str, Check] = {
     f"{POOL}idBase": lambda a: a.vm(GPU)["vmid"] == "770",
     f"{POOL}labels": lambda a: a.machine(GPU)["machine"]["nodeLabels"]["accelerator"] == "gpu",
     f"{POOL}annotations": lambda a: a.machine(GPU)["machine"]["nodeAnnotations"]["example.org/pool"] == "gpu",
-    f"{POOL}taints": lambda a: a.machine(GPU)["machine"]["nodeTaints"] == {"gpu": "true:NoSchedule"},
+    f"{POOL}taints": lambda a: registered(a, GPU) == [{"key": "gpu", "value": "true", "effect": "NoSchedule"}],
     f"{POOL}extensions": lambda a: "siderolabs/iscsi-tools" in str(custom(a, GPU)["systemExtensions"]),
     f"{POOL}placement.nodes": lambda a: a.host(GPU) == "ms02",
     f"{POOL}placement.strategy": lambda a: a.host(GPU) == "ms02",
@@ -227,7 +227,7 @@ MACHINES: dict[str, Check] = {
     f"{NODE}resources.disk": lambda a: resized(a, 765, 22),
     f"{NODE}labels": lambda a: a.machine(WORKER)["machine"]["nodeLabels"]["rack"] == "r1",
     f"{NODE}annotations": lambda a: a.machine(WORKER)["machine"]["nodeAnnotations"]["example.org/rack"] == "r1",
-    f"{NODE}taints": lambda a: a.machine(WORKER)["machine"]["nodeTaints"]["rack"] == "r1:NoSchedule",
+    f"{NODE}taints": lambda a: registered(a, WORKER) == [{"key": "rack", "value": "r1", "effect": "NoSchedule"}],
     f"{NODE}extensions": lambda a: "siderolabs/util-linux-tools" in str(custom(a, WORKER)["systemExtensions"]),
     f"{NODE}disks": lambda a: "local-lvm:11" in a.vm(WORKER)["scsi1"],
     f"{NODE}patches": lambda a: a.machine(WORKER)["machine"]["sysctls"]["vm.swappiness"] == "1",
@@ -266,6 +266,14 @@ MACHINES: dict[str, Check] = {
 
 def custom(arrived: Arrived, node: str) -> dict[str, Any]:
     found: dict[str, Any] = arrived.schematic(node)["customization"]
+    return found
+
+
+def registered(arrived: Arrived, node: str) -> list[dict[str, str]]:
+    """The taints with which a worker's kubelet registers it. In ``nodeTaints`` Kubernetes would refuse them."""
+    machine = arrived.machine(node)["machine"]
+    assert "nodeTaints" not in machine
+    found: list[dict[str, str]] = machine["kubelet"]["extraConfig"]["registerWithTaints"]
     return found
 
 
