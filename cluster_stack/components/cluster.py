@@ -14,7 +14,12 @@ from pulumiverse_talos.machine import outputs as machine_outputs
 from cluster_stack.components.availability import keep_available
 from cluster_stack.components.images import fetch, register
 from cluster_stack.components.node import Node, NodeArgs
-from cluster_stack.components.previous import KUBERNETES_VERSION, TALOS_VERSION, VERSION_CONTRACT
+from cluster_stack.components.previous import (
+    KUBERNETES_VERSION,
+    TALOS_VERSION,
+    VERSION_CONTRACT,
+    installation_outputs,
+)
 from cluster_stack.config import ClusterConfig
 from cluster_stack.plan.boot import boot_images, image_of
 from cluster_stack.plan.images import DEFAULT_FACTORY, factory_url
@@ -81,6 +86,7 @@ class Cluster(pulumi.ComponentResource):
             ),
             VERSION_CONTRACT: contract,
         }
+        self._installation = installation_outputs(config)
         schematics = register(config, args.nodes, child)
         images = fetch(boot_images(config, args.nodes), schematics, child)
         nodes = {
@@ -180,6 +186,7 @@ class Cluster(pulumi.ComponentResource):
             "control_plane_vms": _vms(self.control_planes),
             "worker_vms": _vms(self.workers),
             **self.versions,
+            **self._installation,
             "all_vm_ids": [node.vm_id for node in (*self.control_planes.values(), *self.workers.values())],
         }
 

@@ -8,18 +8,23 @@ from typing import Any
 
 import pulumi
 
+from cluster_stack.config import ClusterConfig
+from cluster_stack.plan.installed import Installation, installation
 from cluster_stack.plan.upgrades import Previous
 
 TALOS_VERSION = "talos_version"
 KUBERNETES_VERSION = "kubernetes_version"
 VERSION_CONTRACT = "talos_version_contract"
+FIRMWARE = "firmware"
+SECURE_BOOT = "secure_boot"
+DISK_ENCRYPTION = "disk_encryption"
 
 _PATIENCE_SECONDS = (0.02, 0.1, 0.5, 2)
 """How long to wait after each failed look at the state; after the last the failure is the answer."""
 
 
 def previous() -> Previous:
-    """The versions that the cluster had after the last update that completed; all None for a new stack.
+    """What the cluster had after the last update that completed; all None for a new stack.
 
     Asks the engine for the outputs of this very stack, which it answers from the state that the update began with.
     Raises pulumi.RunError where the state cannot be read.
@@ -29,7 +34,24 @@ def previous() -> Previous:
         talos=outputs.get(TALOS_VERSION),
         kubernetes=outputs.get(KUBERNETES_VERSION),
         contract=outputs.get(VERSION_CONTRACT),
+        installation=Installation(
+            firmware=outputs[FIRMWARE],
+            secure_boot=outputs[SECURE_BOOT],
+            disk_encryption=outputs[DISK_ENCRYPTION],
+        )
+        if FIRMWARE in outputs
+        else None,
     )
+
+
+def installation_outputs(config: ClusterConfig) -> dict[str, pulumi.Input[object]]:
+    """What the next update reads as the installation."""
+    found = installation(config)
+    return {
+        FIRMWARE: found.firmware,
+        SECURE_BOOT: found.secure_boot,
+        DISK_ENCRYPTION: found.disk_encryption,
+    }
 
 
 def _own_outputs() -> Mapping[str, Any]:
@@ -43,7 +65,7 @@ def _own_outputs() -> Mapping[str, Any]:
             # for a moment then: "failed to load checkpoint: EOF".
             if pause is None:
                 raise pulumi.RunError(
-                    f"the versions that this cluster has cannot be read from the state: {error}. "
+                    f"what this cluster has cannot be read from the state: {error}. "
                     f"Run `pulumi stack output -s {pulumi.get_stack()}` to see whether the backend answers."
                 ) from None
             time.sleep(pause)

@@ -11,6 +11,8 @@ from cluster_stack.config import ClusterConfig
 from cluster_stack.plan.images import qcow2_url
 from cluster_stack.plan.nodes import NodePlan
 
+Bios = Literal["seabios", "ovmf"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class BootImage:
@@ -29,7 +31,7 @@ class BootImage:
 
 @dataclass(frozen=True, kw_only=True)
 class Firmware:
-    bios: Literal["seabios", "ovmf"]
+    bios: Bios
     machine: str | None
     """Proxmox machine type; None: Proxmox' default."""
     tpm: bool
@@ -37,15 +39,23 @@ class Firmware:
 
 def firmware(config: ClusterConfig, node: NodePlan) -> Firmware:
     """What follows from Secure Boot, disk encryption, architecture and devices where nobody wrote it down."""
-    talos, vm = config.cluster.talos, config.proxmox.vm
-    tpm = vm.tpm or talos.disk_encryption == "tpm"
-    needs_uefi = tpm or talos.secureboot or talos.arch == "arm64"
     needs_q35 = any(device.pcie for device in node.pci_devices)
     return Firmware(
-        bios=vm.bios or ("ovmf" if needs_uefi else "seabios"),
-        machine=vm.machine or ("q35" if needs_q35 else None),
-        tpm=tpm,
+        bios=bios(config),
+        machine=config.proxmox.vm.machine or ("q35" if needs_q35 else None),
+        tpm=_tpm(config),
     )
+
+
+def bios(config: ClusterConfig) -> Bios:
+    """The same for all machines of a cluster."""
+    talos = config.cluster.talos
+    needs_uefi = _tpm(config) or talos.secureboot or talos.arch == "arm64"
+    return config.proxmox.vm.bios or ("ovmf" if needs_uefi else "seabios")
+
+
+def _tpm(config: ClusterConfig) -> bool:
+    return config.proxmox.vm.tpm or config.cluster.talos.disk_encryption == "tpm"
 
 
 def image_of(config: ClusterConfig, node: NodePlan) -> BootImage | None:

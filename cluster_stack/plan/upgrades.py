@@ -1,4 +1,4 @@
-"""May a cluster go from the versions that it has to those that its cluster.yaml names?"""
+"""May a cluster go from what it is, its versions and its installation, to what its cluster.yaml asks for?"""
 
 from __future__ import annotations
 
@@ -6,17 +6,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from cluster_stack.config import ClusterFile, Problem
+from cluster_stack.plan import installed
+from cluster_stack.plan.installed import Installation
 from cluster_stack.plan.versions import Product, kubernetes_version, unsupported_pair, upgrade_problem, withdrawn
 
 
 @dataclass(frozen=True, kw_only=True)
 class Previous:
-    """The versions that a cluster had after its last update; all None before the first."""
+    """What a cluster had after its last update; all None before the first."""
 
     talos: str | None = None
     kubernetes: str | None = None
     contract: str | None = None
     """Version contract: the Talos version that the cluster was made with."""
+    installation: Installation | None = None
 
 
 NEW = Previous()
@@ -29,7 +32,7 @@ def kubernetes_of(file: ClusterFile, previous: Previous = NEW) -> str:
 
 
 def check(file: ClusterFile, previous: Previous = NEW) -> Iterator[Problem]:
-    """Versions that do not go together, or cannot be reached from the ``previous`` ones."""
+    """Versions that do not go together, and what cannot be reached from the ``previous`` state of things."""
     talos, kubernetes = file.config.cluster.talos.version, kubernetes_of(file, previous)
     ways: tuple[tuple[Product, str, str | None, str], ...] = (
         ("talos", "cluster.talos.version", previous.talos, talos),
@@ -43,3 +46,6 @@ def check(file: ClusterFile, previous: Previous = NEW) -> Iterator[Problem]:
     if refusal := unsupported_pair(talos, kubernetes):
         key = "cluster.kubernetes.version" if file.config.cluster.kubernetes.version else "cluster.talos.version"
         yield file.problem(key, refusal.what, refusal.fix)
+    if previous.installation is not None:
+        for key, refusal in installed.refusals(previous.installation, file.config):
+            yield file.problem(key, refusal.what, refusal.fix)

@@ -11,9 +11,18 @@ import pytest
 
 from cluster_stack.components import previous as module
 from cluster_stack.components.previous import previous
+from cluster_stack.plan.installed import Installation
 from cluster_stack.plan.upgrades import NEW, Previous
 
-OUTPUTS = {"talos_version": "v1.12.4", "kubernetes_version": "1.34.2", "talos_version_contract": "v1.11.5", "other": 1}
+OUTPUTS = {
+    "talos_version": "v1.12.4",
+    "kubernetes_version": "1.34.2",
+    "talos_version_contract": "v1.11.5",
+    "firmware": "ovmf",
+    "secure_boot": False,
+    "disk_encryption": "tpm",
+    "other": 1,
+}
 EOF = Exception("invoke of pulumi:pulumi:readStackOutputs failed: failed to load checkpoint: EOF")
 
 
@@ -41,9 +50,19 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[float]]:
     return with_answers
 
 
-def test_the_versions_of_the_last_update(engine: Callable[..., list[float]]) -> None:
+def test_what_the_last_update_left(engine: Callable[..., list[float]]) -> None:
     assert engine({"outputs": OUTPUTS}) == []
-    assert previous() == Previous(talos="v1.12.4", kubernetes="1.34.2", contract="v1.11.5")
+    assert previous() == Previous(
+        talos="v1.12.4",
+        kubernetes="1.34.2",
+        contract="v1.11.5",
+        installation=Installation(firmware="ovmf", secure_boot=False, disk_encryption="tpm"),
+    )
+
+
+def test_a_stack_of_before_there_were_such_outputs(engine: Callable[..., list[float]]) -> None:
+    engine({"outputs": {"talos_version": "v1.12.4"}})
+    assert previous() == Previous(talos="v1.12.4")
 
 
 def test_a_new_stack_has_none(engine: Callable[..., list[float]]) -> None:

@@ -1,4 +1,4 @@
-"""Versions over a cluster's life: the contract stays; a way that cannot be gone is refused before anything happens."""
+"""A cluster's life: its version contract stays; a way that cannot be gone is refused before anything happens."""
 
 from __future__ import annotations
 
@@ -24,22 +24,26 @@ def written(site: Site, text: str, version: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "why"),
+    ("edit", "why"),
     [
-        ("v1.13.0", "Talos v1.11.5 to v1.13.0 skips a minor version"),
-        ("v1.10.9", "Talos cannot go back from v1.11.5 to v1.10.9"),
+        ("version: v1.13.0", "version: Talos v1.11.5 to v1.13.0 skips a minor version"),
+        ("version: v1.10.9", "version: Talos cannot go back from v1.11.5 to v1.10.9"),
+        (
+            "version: v1.11.5\n    diskEncryption: nodeID",
+            "diskEncryption: the disks of this cluster have the encryption",
+        ),
     ],
 )
-def test_a_way_that_cannot_be_gone_is_refused_in_preview(site: Site, dev: str, version: str, why: str) -> None:
+def test_a_way_that_cannot_be_gone_is_refused_in_preview(site: Site, dev: str, edit: str, why: str) -> None:
     seen = len(site.requests())
     try:
-        written(site, dev, version)
+        site.cluster_file("dev").write_text(dev.replace("version: v1.11.5", edit))
         with pytest.raises(ClusterError) as refused:
             site.preview("dev")
     finally:
         site.cluster_file("dev").write_text(dev)
     assert f"{FILE}:" in str(refused.value)
-    assert f"cluster.talos.version: {why}" in str(refused.value)
+    assert f"cluster.talos.{why}" in str(refused.value)
     assert "Traceback" not in str(refused.value)
     assert len(site.requests()) == seen
 

@@ -207,8 +207,6 @@ WORKER: Sequence[tuple[str, str, Kind, str]] = [
     ),
     ("version: v1.12.4", "version: v1.12.4\n    clusterName: x", "configured", "cluster name inside Talos lab to x"),
     ("gitops:", "volumes: [{name: v, diskSelector: 'true'}]\ngitops:", "configured", "UserVolumeConfig v"),
-    ("secureboot: false", "secureboot: true", "kept", "Secure Boot no to yes"),
-    ("diskEncryption: nodeID", "", "kept", "disk encryption nodeID to none"),
     ("secureboot: false", "arch: arm64", "kept", "architecture amd64 to arm64"),
 ]
 
@@ -470,18 +468,20 @@ def test_kubernetes_does_not_follow_talos_by_itself() -> None:
     assert found.counts == {"upgrade": 2}
 
 
-def test_an_encrypted_disk_without_its_key() -> None:
-    encrypted = ("diskEncryption: nodeID", "diskEncryption: tpm")
-    lost = changes(snapshot(*encrypted), snapshot())
-    assert of_the_cluster(lost)[-2] == (
-        "warning",
-        "the keys of the encrypted disks of lab-cp1, lab-worker1 go with the TPM, so that they do not start again. "
-        "Write `tpm: true` under proxmox.vm.",
-    )
-    unused = changes(snapshot("cpuType: host", "cpuType: host, tpm: true"), snapshot())
-    assert not any("keys of the encrypted" in text for _, text in of_the_cluster(unused))
-    kept = changes(snapshot(*encrypted), snapshot("cpuType: host", "cpuType: host, tpm: true"))
-    assert of_the_cluster(kept) == []
+@pytest.mark.parametrize(
+    ("old", "new", "begins"),
+    [
+        ("diskEncryption: nodeID", "", "the disks of this cluster have the encryption `nodeID`."),
+        ("secureboot: false", "secureboot: true", "this cluster was installed without Secure Boot"),
+        ("bios: ovmf", "bios: seabios", "the machines of this cluster have the firmware ovmf"),
+    ],
+)
+def test_what_machines_were_installed_with_stays(old: str, new: str, begins: str) -> None:
+    found = edit(old, new)
+    assert found.refused
+    kind, text = of_the_cluster(found)[0]
+    assert kind == "refused"
+    assert text.startswith(begins)
 
 
 def _patched(before: str, after: str, *edits: str) -> list[tuple[Kind, str]]:

@@ -88,7 +88,8 @@ class Vm(Model):
     machine: Literal["q35", "pc"] | None = None
     """Machine type. Without it: Proxmox' default, or q35 where a PCI Express device needs it."""
     bios: Literal["seabios", "ovmf"] | None = None
-    """Firmware. Without it: seabios, or ovmf where Secure Boot needs it."""
+    """Firmware. Without it: seabios, or ovmf where Secure Boot or a TPM needs it. Where machines begin as a disk image:
+    decided when the cluster is made."""
     tpm: bool = False
     """Give the VMs a TPM 2.0. Disk encryption with `tpm` does so by itself."""
     numa: bool = False

@@ -114,10 +114,10 @@ class Talos(Model):
     """Platform of the boot image. `nocloud` reads its address from a drive that Proxmox makes; it needs no DHCP.
     Without it: `metal` with an `isoPath`, `nocloud` without."""
     secureboot: bool = False
-    """Secure Boot: a signed image, OVMF firmware that trusts it. Decided when a machine is made."""
+    """Secure Boot: a signed image, OVMF firmware that trusts it. Decided when the cluster is made."""
     disk_encryption: Literal["tpm", "nodeID"] | None = None
     """Encrypt the system disk's STATE and EPHEMERAL partitions; with a key that a (virtual) TPM keeps, or one derived
-    from the machine's UUID. `tpm` adds the TPM. Decided when a machine is made."""
+    from the machine's UUID. `tpm` adds the TPM. Decided when the cluster is made."""
     patches: list[Patch] = []
     """Patches of every node's machine configuration: mappings, texts, or `@file` beside cluster.yaml."""
 

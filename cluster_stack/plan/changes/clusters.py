@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from cluster_stack.plan.boot import firmware
+from cluster_stack.plan import installed
 from cluster_stack.plan.changes.differences import listed
 from cluster_stack.plan.changes.images import installer
 from cluster_stack.plan.changes.model import NodeChange, Reason, Snapshot
@@ -17,7 +17,6 @@ def reasons(old: Snapshot, new: Snapshot, nodes: Sequence[NodeChange]) -> Iterat
     yield from refusals
     yield from _kubernetes(old, new)
     yield from _etcd(nodes)
-    yield from _lost_keys(old, new)
     yield from _workers(nodes)
     if not refusals and any(node.has("upgrade") for node in nodes):
         for image in dict.fromkeys(installer(new.config, node) for node in new.nodes):
@@ -32,6 +31,8 @@ def _refusals(old: Snapshot, new: Snapshot) -> Iterator[Reason]:
     for product, before, after in ways:
         if refusal := upgrade_problem(product, before, after):
             yield Reason("refused", f"{refusal.what} {refusal.fix}")
+    for _, refusal in installed.refusals(installed.installation(old.config), new.config):
+        yield Reason("refused", f"{refusal.what} {refusal.fix}")
 
 
 def _kubernetes(old: Snapshot, new: Snapshot) -> Iterator[Reason]:
@@ -70,23 +71,6 @@ def _without(lost: Sequence[str], left: int, all_members: int, majority: int) ->
     if left < majority:
         return f"{left} of {all_members} members of etcd stay, and with less than {majority} it stops. {leave}"
     return f"etcd goes on with {left} of {all_members} members, and counts the others until they leave. {leave}"
-
-
-def _lost_keys(old: Snapshot, new: Snapshot) -> Iterator[Reason]:
-    if old.config.cluster.talos.disk_encryption != "tpm":
-        return
-    after = {node.name: node for node in new.nodes}
-    lost = [
-        node.name
-        for node in old.nodes
-        if node.name in after and firmware(old.config, node).tpm and not firmware(new.config, after[node.name]).tpm
-    ]
-    if lost:
-        yield Reason(
-            "warning",
-            f"the keys of the encrypted disks of {listed(lost)} go with the TPM, so that they do not start again. "
-            "Write `tpm: true` under proxmox.vm.",
-        )
 
 
 def _workers(nodes: Sequence[NodeChange]) -> Iterator[Reason]:

@@ -112,8 +112,6 @@ def _changed_live(config: ClusterConfig, node: NodePlan) -> Nouns:
 def _decided_at_creation(config: ClusterConfig) -> Nouns:
     talos = config.cluster.talos
     return {
-        "Secure Boot": _yes(talos.secureboot),
-        "disk encryption": talos.disk_encryption or "none",
         "architecture": talos.arch,
         "platform": config.platform,
     }
