@@ -62,6 +62,10 @@ class Outputs:
     control_plane_vms: Mapping[str, Vm]
     worker_vms: Mapping[str, Vm]
     all_vm_ids: tuple[int, ...]
+    talos_version: str
+    kubernetes_version: str
+    talos_version_contract: str
+    """The Talos version that the cluster was made with."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +113,24 @@ def outputs(name: str, *, root: Path = project.ROOT) -> Outputs:
 def _stack(name: str, root: Path) -> auto.Stack:
     project.plan(name, root)  # refuse before anything is made
     with _errors():
-        return auto.create_or_select_stack(stack_name=name, work_dir=str(root))
+        return auto.create_or_select_stack(stack_name=name, work_dir=str(root), opts=with_engine())
+
+
+def with_engine() -> auto.LocalWorkspaceOptions:
+    """The engine on the PATH. Raises ClusterError where there is none, or one that Pulumi's library does not take."""
+    try:
+        return auto.LocalWorkspaceOptions(pulumi_command=auto.PulumiCommand())
+    except FileNotFoundError:
+        environment = 'eval "$(.venv/bin/python -m toolchain environment)"'
+        raise ClusterError(f"there is no `pulumi` on the PATH. Run `make toolchain`, then `{environment}`.") from None
+    except auto.InvalidVersionError as error:
+        raise ClusterError(f"the `pulumi` on the PATH is not the right one: {error}.") from None
+
+
+def said(error: auto.CommandError) -> str:
+    """What a failed command of the engine wrote as its error, without its exit code and its output."""
+    _, _, errors = str(error).partition("\n stderr: ")
+    return errors.strip().removeprefix("error: ") or str(error).strip()
 
 
 class _Errors:
@@ -132,7 +153,7 @@ def _errors() -> Iterator[_Errors]:
     try:
         yield errors
     except auto.CommandError as error:
-        raise ClusterError("\n".join(errors.messages) or str(error).strip()) from None
+        raise ClusterError("\n".join(errors.messages) or said(error)) from None
 
 
 def _changes(summary: Mapping[auto.OpType, int] | None) -> Changes:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,6 +30,9 @@ OUTPUTS = (
     "control_plane_vms",
     "worker_vms",
     "all_vm_ids",
+    "talos_version",
+    "kubernetes_version",
+    "talos_version_contract",
 )
 """The fields of ``automation.Outputs``, which cannot be asked without importing Pulumi."""
 
@@ -37,23 +41,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code (0 done, 1 refused or failed, 130 interrupted)."""
     options = _parser().parse_args(arguments)
     try:
-        match options.command:
-            case "check":
-                return _check(options.clusters, as_json=options.json)
-            case "show":
-                return _show(options.cluster, options.svg, as_json=options.json)
-            case "diff":
-                return _diff(options.cluster, options.base, as_json=options.json)
-            case "changed":
-                _print_changed(options.base, options.format)
-                return 0
-            case _:
-                return _run_pulumi(options)
+        code = _run(options)
+        sys.stdout.flush()
+        return code
     except (ConfigError, changed.GitError) as error:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:
+        # Whoever reads has seen enough (`| head`). What is left goes nowhere, also what is written at the exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _run(options: argparse.Namespace) -> int:
+    match options.command:
+        case "check":
+            return _check(options.clusters, as_json=options.json)
+        case "show":
+            return _show(options.cluster, options.svg, as_json=options.json)
+        case "diff":
+            return _diff(options.cluster, options.base, as_json=options.json)
+        case "changed":
+            _print_changed(options.base, options.format)
+            return 0
+        case _:
+            return _run_pulumi(options)
 
 
 def _run_pulumi(options: argparse.Namespace) -> int:

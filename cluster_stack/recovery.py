@@ -15,7 +15,7 @@ from typing import Any
 import pulumi.automation as auto
 
 from cluster_stack import project
-from cluster_stack.automation import ClusterError
+from cluster_stack.automation import ClusterError, said, with_engine
 from cluster_stack.lifecycle.talos_api import ClientConfiguration, etcd_is_running
 from cluster_stack.plan.nodes import NodePlan
 from cluster_stack.plan.ownership import fingerprint, marked
@@ -38,14 +38,14 @@ def recover(name: str, *, root: Path = project.ROOT) -> Iterator[str]:
     """
     planned = project.plan(name, root)
     try:
-        stack = auto.select_stack(stack_name=name, work_dir=str(root))
+        stack = auto.select_stack(stack_name=name, work_dir=str(root), opts=with_engine())
         stack.cancel()
         yield f"{name}: no update holds the stack's lock."
         yield from _forget_pending(stack)
         yield from _adopt_machines(stack, planned)
         yield from _adopt_bootstrap(stack, planned)
     except auto.CommandError as error:
-        raise ClusterError(str(error).strip()) from None
+        raise ClusterError(said(error)) from None
     yield f"Now run `pulumi up -s {name}`."
 
 

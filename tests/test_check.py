@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -11,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pulumi.automation import CommandError, CommandResult
 
 from cluster_stack import cli, project
-from cluster_stack.automation import Outputs
+from cluster_stack.automation import Outputs, said
 from cluster_stack.cli import main
 from cluster_stack.config import load
 from cluster_stack.report import check
@@ -52,6 +54,35 @@ def test_a_line_for_each_good_cluster(clusters: Path, capsys: pytest.CaptureFixt
     assert shown.err == ""
     assert main(["check", "prod"]) == 0
     assert capsys.readouterr().out.startswith("prod: ")
+
+
+def test_no_cluster_is_said(clusters: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (clusters / "homelab/cluster.yaml").unlink()
+    (clusters / "homelab").rmdir()
+    assert main(["check"]) == 0
+    assert capsys.readouterr().err.startswith("There is no cluster here")
+
+
+@pytest.mark.parametrize("command", ["check --json", "show homelab"])
+def test_a_reader_that_has_seen_enough(command: str) -> None:
+    """As `| head -1` is one."""
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        arguments = [sys.executable, "-m", "cluster_stack", *command.split()]
+        done = subprocess.run(arguments, cwd=ROOT, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    finally:
+        os.close(write)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+@pytest.mark.parametrize("command", ["up", "preview", "destroy", "outputs", "recover"])
+def test_without_an_engine(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, command: str
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert main([command, "homelab"]) == 1
+    assert capsys.readouterr().err.startswith("there is no `pulumi` on the PATH. Run `make toolchain`")
 
 
 def test_every_problem_of_every_cluster(clusters: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -205,6 +236,11 @@ def test_no_offline_command_imports_pulumi(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "homelab.svg").exists()
+
+
+def test_of_a_failed_command_only_its_error_is_told() -> None:
+    failed = CommandError(CommandResult(stdout="a\n", stderr="error: no passphrase\n", code=255))
+    assert said(failed) == "no passphrase"
 
 
 def test_the_outputs_that_can_be_asked_for_are_those_that_there_are() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -39,8 +40,11 @@ def load(root: Path, name: str) -> ClusterFile:
     names = cluster_names(root)
     if name not in names:
         raise ConfigError([_unknown(name, names, shown)])
+    path = root / shown
     try:
-        with (root / shown).open("rb") as file:
+        if path.is_fifo() or path.is_socket():  # nobody would ever answer
+            raise OSError(errno.EINVAL, "Not a file")
+        with path.open("rb") as file:
             raw = file.read(yaml_document.MAX_BYTES + 1)
     except OSError as error:
         what = f"the file cannot be read: {error.strerror}."

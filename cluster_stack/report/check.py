@@ -88,6 +88,9 @@ def write(clusters: Iterable[CheckedCluster]) -> None:
 
     In a GitHub workflow problems and warnings are annotations: GitHub shows them beside the line that they name.
     """
+    clusters = list(clusters)
+    if not clusters:
+        print("There is no cluster here: none is described by a clusters/<name>/cluster.yaml.", file=sys.stderr)
     for cluster in clusters:
         if not cluster.problems:
             print(f"{cluster.name}: {summary(cluster.nodes)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from pathlib import Path
 
@@ -64,6 +65,16 @@ def test_a_folder_in_the_files_place(tmp_path: Path) -> None:
     assert str(caught.value) == (
         f"{FILE}: the file cannot be read: Is a directory. It must be a file that you may read."
     )
+
+
+def test_a_pipe_in_the_files_place(tmp_path: Path) -> None:
+    """Nobody would write to it, and the reader would wait for ever."""
+    (tmp_path / FILE).parent.mkdir(parents=True)
+    os.mkfifo(tmp_path / FILE)
+    with pytest.raises(
+        ConfigError, match=r"the file cannot be read: Not a file\. It must be a file that you may read\."
+    ):
+        load(tmp_path, "homelab")
 
 
 def test_of_a_huge_file_only_the_beginning_is_read(tmp_path: Path) -> None:

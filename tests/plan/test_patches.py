@@ -148,7 +148,7 @@ def test_an_item_without_a_patch(cluster: Cluster, item: str, told: str) -> None
         ("", "there is no patch in the file. Write one, or remove the item."),
         ("# nothing\n---\n---\n~\n", "there is no patch in the file. Write one, or remove the item."),
         (b"machine: {}\n# \xff\n", "2: byte 14 is not UTF-8. Save the file as UTF-8."),
-        (b"#" * 1_000_001, "the file has 1,000,001 bytes. A patch has at most 1,000,000."),
+        (b"#" * 1_000_001, "the file has more than 1,000,000 bytes. Is it a patch? Those are small."),
         ("machine: {}\n---\nmachine\n", f"3: the patch is not a mapping of keys. {START}"),
         (
             "machine: {}\n---\ncluster: {}\ncluster: {}\n",

@@ -95,13 +95,14 @@ def _file(name: str, folder: FilePath, where: Place) -> list[PatchDocument]:
             raise _refusal(where, f"{file} is outside the cluster's folder.", advice)
         if not path.is_file():
             raise _refusal(where, f"there is no file {file}.", _nearest_file(name, folder) or advice)
-        raw = path.read_bytes()
+        with path.open("rb") as opened:
+            raw = opened.read(yaml_document.MAX_BYTES + 1)
     except (OSError, RuntimeError, ValueError) as error:  # no permission; links in a circle; a NUL in the name
         reason = error.strerror if isinstance(error, OSError) else error
         raise _refusal(where, f"{file} cannot be read: {reason}.", advice) from None
     if len(raw) > yaml_document.MAX_BYTES:
-        fix = f"A patch has at most {yaml_document.MAX_BYTES:,}."
-        raise ConfigError([Problem(file, 0, "", f"the file has {len(raw):,} bytes.", fix)])
+        what = f"the file has more than {yaml_document.MAX_BYTES:,} bytes."
+        raise ConfigError([Problem(file, 0, "", what, "Is it a patch? Those are small.")])
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
