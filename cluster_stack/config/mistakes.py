@@ -80,7 +80,7 @@ def _explain(document: Document, details: ErrorDetails, path: Path) -> tuple[str
         case "string_type":
             return _not_text(seen, value, written, place)
         case "model_type" | "model_attributes_type" | "dict_type":
-            return f"{seen} is not a mapping of keys.", _wanted(place)
+            return f"{seen} is not a mapping of keys.", _space(value) or _wanted(place)
         case "list_type":
             return f"{seen} is not a list.", "Write [a, b], or one `- item` a line."
         case "literal_error":
@@ -196,6 +196,15 @@ def _siblings(path: Path) -> dict[str, str]:
 
 def _folded(path: Path) -> str:
     return str(path[-1])[:60].lower().replace("_", "").replace("-", "")
+
+
+_NO_SPACE = re.compile(r"([A-Za-z]\w*):([^\s/].*)", re.ASCII | re.DOTALL)
+
+
+def _space(value: object) -> str:
+    """For ``name:homelab``, which is a text to YAML."""
+    match = _NO_SPACE.fullmatch(value) if isinstance(value, str) else None
+    return f"Write a space behind the colon: `{match[1]}: {clipped(match[2])}`." if match else ""
 
 
 def _wanted(place: Place) -> str:

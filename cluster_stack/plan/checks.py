@@ -10,7 +10,7 @@ from pathlib import Path as FilePath
 from cluster_stack.config import ClusterFile, Problem
 from cluster_stack.config.models.proxmox import Host
 from cluster_stack.config.models.topology import NodeOverride, Pool
-from cluster_stack.plan.extensions import GUEST_AGENT
+from cluster_stack.plan.extensions import GUEST_AGENT, meant_as_guest_agent
 from cluster_stack.plan.nodes import NodePlan, Path
 
 _TOPOLOGY: Path = ("cluster", "topology")
@@ -151,6 +151,8 @@ def _agent(file: ClusterFile, nodes: Sequence[NodePlan]) -> Iterator[Problem]:
         schematic, fix = "schematic", f"Add {GUEST_AGENT} to its officialExtensions"
         if file.config.cluster.talos.factory_schematic:
             schematic, fix = "factorySchematic", f"Write the id of a schematic with {GUEST_AGENT}"
+        elif misspelt := meant_as_guest_agent(silent[0].schematic.extensions or ()):
+            fix = f"Write {GUEST_AGENT} instead of {misspelt}"
         fix += ", or give static addresses with proxmox.network.cidr."
         yield file.problem(("cluster", "talos", schematic), what, fix)
 

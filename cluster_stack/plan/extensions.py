@@ -24,6 +24,12 @@ def has_guest_agent(extensions: Iterable[str]) -> bool:
     return GUEST_AGENT in extensions
 
 
+def meant_as_guest_agent(extensions: Iterable[str]) -> str | None:
+    """A name that is none, and nearest to the guest agent's."""
+    names = _catalogue().names
+    return next((name for name in extensions if name not in names and GUEST_AGENT in _nearest(name, names)), None)
+
+
 def unknown_extension(name: str) -> str | None:
     """None for the name of an official extension, otherwise what is wrong with it, to stand behind the name.
 

@@ -13,6 +13,12 @@ NEWEST_TALOS_MINOR = 13
 OLDEST_TALOS_MINOR = 10
 """The oldest Talos minor for which a Kubernetes version is known here (``cluster_stack.plan.versions``)."""
 
+TOO_OLD_CPU_TYPES = {
+    "486", "athlon", "Conroe", "core2duo", "coreduo", "kvm32", "kvm64", "Opteron_G1", "Opteron_G2", "Opteron_G3", "Penryn",
+    "pentium", "pentium2", "pentium3", "phenom", "qemu32", "qemu64",
+}  # fmt: skip
+"""Processors of QEMU, by the names that Proxmox has for them, that are less than x86-64-v2: without SSE 4.2 or POPCNT."""
+
 _TALOS: Path = ("cluster", "talos")
 _VM: Path = ("proxmox", "vm")
 _STORAGE: Path = ("proxmox", "storage")
@@ -25,6 +31,7 @@ def check(config: ClusterConfig, document: Document) -> Iterator[Problem]:
     yield from _boot_image(config, document)
     yield from _firmware(config, document)
     yield from _architecture(config, document)
+    yield from _processor(config, document)
 
 
 def _talos_version(config: ClusterConfig, document: Document) -> Iterator[Problem]:
@@ -107,3 +114,10 @@ def _architecture(config: ClusterConfig, document: Document) -> Iterator[Problem
     if vm.machine is not None:
         what = f"arm64 machines have no machine type {vm.machine}."
         yield document.problem((*_VM, "machine"), what, "Remove the key.")
+
+
+def _processor(config: ClusterConfig, document: Document) -> Iterator[Problem]:
+    cpu = config.proxmox.vm.cpu_type
+    if cpu in TOO_OLD_CPU_TYPES:
+        what = f"Talos does not start on the CPU type {cpu}, it needs x86-64-v2 or better."
+        yield document.problem((*_VM, "cpuType"), what, "Write `cpuType: x86-64-v2-AES` or `cpuType: host`.")
