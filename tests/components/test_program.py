@@ -174,8 +174,7 @@ proxmox:
   endpoint: https://pve.example:8006/
   nodes: [a, b, c]
   storage: {datastore: ceph, imageDatastore: nas, shared: [ceph, nas]}
-  network: {vlan: 30}
-  vm: {idBase: 700, forceStop: true, protection: true, ha: true, haGroup: rack}
+  vm: {idBase: 700, cpuType: host, ha: true, haGroup: rack}
 """
 
 
@@ -196,11 +195,8 @@ def site(
     return run
 
 
-def test_what_no_lab_can_undo(site: Callable[..., Resources]) -> None:
+def test_a_group_of_proxmox_8(site: Callable[..., Resources]) -> None:
     declared = site()
-    vm = declared["site-cp1-vm"]
-    assert (vm["stopOnDestroy"], vm["protection"]) == (True, True)
-    assert vm["networkDevices"][0]["vlanId"] == 30
     assert declared["site-cp1-ha"] == {"resourceId": "vm:700", "state": "started", "group": "rack"}
     # Where there are groups, there are no rules yet.
     assert "site-control-planes-apart" not in declared
@@ -225,3 +221,10 @@ def test_any_other_storage_gets_it_once_on_each_host(site: Callable[..., Resourc
     assert images["a"]["url"].endswith("/v1.13.0/nocloud-amd64.qcow2")
     assert declared["site-cp1-vm"]["disks"][0]["importFrom"].startswith("site-image-")
     assert "cdrom" not in declared["site-cp1-vm"]
+
+
+def test_an_arm64_machine_begins_as_an_arm64_image(site: Callable[..., Resources]) -> None:
+    declared = site("version: v1.13.0", "version: v1.13.0, arch: arm64")
+    (image,) = (state for name, state in declared.items() if "-image-" in name)
+    assert image["url"].endswith("/v1.13.0/nocloud-arm64.qcow2")
+    assert declared["site-cp1-vm"]["bios"] == "ovmf"

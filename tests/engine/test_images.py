@@ -23,7 +23,7 @@ proxmox:
   endpoint: https://px.wd.ktz.me/
   nodes: [ms01, ms02]
   storage: {datastore: ceph, imageDatastore: c137-images, shared: [ceph, c137-images]}
-  vm: {idBase: 680}
+  vm: {idBase: 680, bios: ovmf}
 """
 LISTING = """
 import json, os
@@ -60,6 +60,11 @@ def test_a_shared_storage_has_the_image_once(site: Site, imaged: Result) -> None
     versions = site.eventually(lambda: site.talosctl(imaged.outputs, everyone, "version", "--short"))
     assert versions.count("v1.12.4") == 2
     assert not site.up("imaged", refresh=True).changes.any
+
+
+def test_the_firmware_is_that_of_the_file(site: Site, imaged: Result) -> None:
+    created = [request["parameters"] for request in site.writes() if request["path"].endswith("/qemu")]
+    assert [vm["bios"] for vm in created if vm["vmid"] in {"680", "690"}] == ["ovmf", "ovmf"]
 
 
 def test_a_new_talos_touches_no_machine(site: Site, imaged: Result) -> None:

@@ -130,6 +130,24 @@ def test_the_command_line_says_the_same_without_a_traceback(site: Site, original
     assert "Traceback" not in done.stdout + done.stderr
 
 
+def test_a_certificate_that_nobody_trusts(site: Site) -> None:
+    site.ensure_stack("dev")
+    file = site.cluster_file("dev")
+    original, before = file.read_text(), site.writes()
+    stranger = ("env", "SSL_CERT_FILE=/dev/null")
+    done = site.run(*stranger, "pulumi", "up", "--yes", "-s", "dev", check=False)
+    assert done.returncode != 0
+    assert "proxmox.endpoint: https://px.wd.ktz.me/ does not answer: its certificate is not trusted" in done.stdout
+    assert site.writes() == before
+    try:
+        site.edit("dev", ("insecure: false", "insecure: true"))
+        site.run(*stranger, "pulumi", "up", "--yes", "-s", "dev")
+        assert {850, 860} <= set(site.guests())
+    finally:
+        site.run(*stranger, "pulumi", "destroy", "--yes", "-s", "dev")
+        file.write_text(original)
+
+
 def test_a_stack_without_a_folder(site: Site) -> None:
     with pytest.raises(
         ConfigError, match=r"there is no cluster 'homelap'\. Did you mean homelab\? Clusters here: dev, homelab"

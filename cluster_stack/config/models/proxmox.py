@@ -84,7 +84,8 @@ class Vm(Model):
     on_boot: bool = False
     """Start the VMs when their Proxmox host starts."""
     force_stop: bool = False
-    """On destroy, stop the VMs at once instead of shutting them down."""
+    """On destroy, stop the VMs at once instead of shutting them down. A machine without the guest agent is always
+    stopped at once, also when it restarts."""
     machine: Literal["q35", "pc"] | None = None
     """Machine type. Without it: Proxmox' default, or q35 where a PCI Express device needs it."""
     bios: Literal["seabios", "ovmf"] | None = None

@@ -14,10 +14,10 @@ OLDEST_TALOS_MINOR = 10
 """The oldest Talos minor for which a Kubernetes version is known here (``cluster_stack.plan.versions``)."""
 
 TOO_OLD_CPU_TYPES = {
-    "486", "athlon", "Conroe", "core2duo", "coreduo", "kvm32", "kvm64", "Opteron_G1", "Opteron_G2", "Opteron_G3", "Penryn",
-    "pentium", "pentium2", "pentium3", "phenom", "qemu32", "qemu64",
-}  # fmt: skip
-"""Processors of QEMU, by the names that Proxmox has for them, that are less than x86-64-v2: without SSE 4.2 or POPCNT."""
+    *("486", "athlon", "Conroe", "core2duo", "coreduo", "kvm32", "kvm64", "Opteron_G1", "Opteron_G2", "Opteron_G3"),
+    *("Penryn", "pentium", "pentium2", "pentium3", "phenom", "qemu32", "qemu64"),
+}
+"""Processors of QEMU, as Proxmox calls them, that are less than x86-64-v2: they lack SSE 4.2 or POPCNT."""
 
 _TALOS: Path = ("cluster", "talos")
 _VM: Path = ("proxmox", "vm")
