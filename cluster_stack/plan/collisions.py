@@ -10,11 +10,15 @@ from collections import defaultdict
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
+from urllib.parse import urlsplit
 
 from cluster_stack.config import ClusterConfig, ClusterFile, Problem
 from cluster_stack.config.rules.network import pod_subnets, service_subnets
 from cluster_stack.plan.checks import TRAITS, capacity, is_echo, place_of
 from cluster_stack.plan.nodes import NodePlan, Path
+
+Api = tuple[str, int]
+"""Host and port of a Proxmox API, however its address is written."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,7 @@ class Neighbourhood:
     def __init__(self, members: Sequence[Member]) -> None:
         self._members = members
         self._owners: dict[tuple[str, Hashable], list[tuple[Member, NodePlan]]] = defaultdict(list)
-        self._machines: dict[str, list[tuple[ClusterFile, NodePlan]]] = defaultdict(list)
+        self._machines: dict[Api, list[tuple[ClusterFile, NodePlan]]] = defaultdict(list)
         for member in members:
             self._machines[_proxmox(member)] += [(member.file, node) for node in member.nodes]
             for noun, (_, _, trait) in TRAITS.items():
@@ -72,8 +76,9 @@ class Neighbourhood:
                     yield mine.file.problem(path, what, _fix(noun, other, path))
 
 
-def _proxmox(member: Member) -> str:
-    return member.file.config.proxmox.endpoint.rstrip("/")
+def _proxmox(member: Member) -> Api:
+    url = urlsplit(member.file.config.proxmox.endpoint)
+    return (url.hostname or "", url.port or 443)
 
 
 def _meet(noun: str, first: Member, second: Member) -> bool:

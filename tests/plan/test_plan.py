@@ -154,12 +154,31 @@ def test_a_vm_carries_a_mark_that_only_its_own_state_can_make() -> None:
     assert marked("Talos control plane homelab-cp1") is None
 
 
-def test_clusters_with_overlapping_ids_are_refused() -> None:
-    def member(name: str, *edit: str) -> Member:
-        text = (ROOT / f"clusters/{name}/cluster.yaml").read_text()
-        file = load_text((text.replace(*edit) if edit else text).encode(), f"clusters/{name}/cluster.yaml")
-        return Member(file, plan_nodes(file.config))
+def member(name: str, *edits: str) -> Member:
+    text = (ROOT / f"clusters/{name}/cluster.yaml").read_text()
+    for old, new in zip(edits[::2], edits[1::2], strict=True):
+        assert old in text
+        text = text.replace(old, new)
+    file = load_text(text.encode(), f"clusters/{name}/cluster.yaml")
+    return Member(file, plan_nodes(file.config))
 
+
+@pytest.mark.parametrize(
+    ("endpoint", "same"),
+    [
+        ("https://px.wd.ktz.me", True),
+        ("https://PX.wd.ktz.me:443/api2/json", True),
+        ("https://px.wd.ktz.me:8006/", False),
+        ("https://other.wd.ktz.me/", False),
+    ],
+)
+def test_one_proxmox_is_one_however_its_address_is_written(endpoint: str, same: bool) -> None:
+    homelab = member("homelab")
+    meets = member("dev", "idBase: 850", "idBase: 810", "https://px.wd.ktz.me/", endpoint)
+    assert len(list(Neighbourhood([homelab, meets]).collisions(meets))) == same
+
+
+def test_clusters_with_overlapping_ids_are_refused() -> None:
     homelab = member("homelab")
     fits, meets = member("dev"), member("dev", "idBase: 850", "idBase: 810")
     assert list(Neighbourhood([homelab, fits]).collisions(fits)) == []
