@@ -2,6 +2,8 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+# Not even read for `make unit`: no test in them is without an engine or servers.
+SLOW_FOLDERS := tests/engine tests/lab tests/toolchain
 
 .DEFAULT_GOAL := help
 .PHONY: help setup toolchain demo lab-stop test unit check conformance format bench clean
@@ -30,7 +32,7 @@ lab-stop: setup ## end the lab; its state stays in .lab
 	@$(BIN)/python -m lab stop
 
 unit: setup ## the tests of the program itself, without engine or servers
-	@$(BIN)/python -m pytest -q -m "not engine and not servers"
+	@$(BIN)/python -m pytest -q -m "not engine and not servers" --numprocesses auto --dist loadfile $(SLOW_FOLDERS:%=--ignore=%)
 
 test: toolchain ## every test, the end-to-end ones included
 	@$(BIN)/python -m pytest
