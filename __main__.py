@@ -1,6 +1,7 @@
 """`pulumi up -s <name>` makes the datacentre agree with clusters/<name>/cluster.yaml."""
 
 import os
+import sys
 from functools import partial
 
 import pulumi
@@ -10,6 +11,10 @@ from cluster_stack.components import Cluster, ClusterArgs
 from cluster_stack.components.previous import previous
 from cluster_stack.config import ConfigError
 
+# Tells Pulumi's Python host that a person has read why (its `pulumi-language-python-exec` has the number): after any
+# other exit code the engine adds that "an unhandled error occurred".
+ERROR_IS_SHOWN = 32
+
 stack = pulumi.get_stack()
 secret_token = pulumi.Config().get_secret(preflight.TOKEN_KEY)
 token = pulumi.Config().get(preflight.TOKEN_KEY) or os.environ.get(preflight.TOKEN_VARIABLE)
@@ -18,8 +23,9 @@ try:
     preflight.check_token(stack, token)
     if token and not pulumi.runtime.is_dry_run():
         preflight.check(planned.file, planned.nodes, token)
-except ConfigError as error:
-    raise pulumi.RunError(str(error)) from None
+except (ConfigError, pulumi.RunError) as error:
+    pulumi.log.error(str(error))
+    sys.exit(ERROR_IS_SHOWN)
 for warning in planned.warnings:
     pulumi.warn(str(warning))
 

@@ -128,6 +128,7 @@ def test_the_command_line_says_the_same_without_a_traceback(site: Site, original
     assert done.returncode != 0
     assert "2 control planes: etcd needs a majority of 2" in done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
+    assert "unhandled" not in done.stdout + done.stderr, "the engine takes a user's mistake for the program's"
 
 
 def test_a_certificate_that_nobody_trusts(site: Site) -> None:
