@@ -143,6 +143,23 @@ def test_a_reboot_keeps_the_network_and_nothing_set_in_it(lab: RunningLab) -> No
     until(lambda: lab.answers(ADDRESSES[SECOND]))
 
 
+def test_cards_that_were_hot_plugged_are_there_at_the_next_boot(lab: RunningLab) -> None:
+    def configured(**options: str) -> dict[str, dict[str, Any]]:
+        lab.call("PUT", f"/nodes/ms02/qemu/{SECOND}/config", **options)
+        boots = lab.console(SECOND).count(f"boot {SECOND}")
+        lab.order("reboot", SECOND)
+        until(lambda: lab.console(SECOND).count(f"boot {SECOND}") == boots + 1)
+        until(lambda: lab.answers(ADDRESSES[SECOND]))
+        return links(lab, SECOND)
+
+    broken(lab, cut_nics={(SECOND, "eth1")})
+    found = configured(net1="virtio=BC:24:11:00:00:02,bridge=vmbr0")
+    assert found["eth1"]["address"] == "bc:24:11:00:00:02"
+    assert f"tap{SECOND}i1" not in lab.inside("ip", "link", "show", "master", "vmbr0"), "a fault holds for it too"
+    assert configured(net1="virtio=BC:24:11:00:00:03,bridge=vmbr0")["eth1"]["address"] == "bc:24:11:00:00:03"
+    assert sorted(configured(delete="net1")) == ["eth0", "lo"]
+
+
 @pytest.mark.parametrize(
     "fault",
     [
