@@ -7,17 +7,15 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TextIO
 
-from lab import lifecycle
+from lab import lifecycle, programs
 from lab.control import Client, ControlError
 from lab.datacentre import Datacentre, DatacentreError, load
 from lab.directory import LabDirectory
 from lab.lifecycle import LabError
 from lab.namespace import NamespaceError
-
-NODE_VARIABLE = "LAB_TALOS_NODE"
+from lab.programs import ProgramError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     }
     try:
         return commands[options.command]()
-    except (LabError, DatacentreError, NamespaceError, ControlError) as error:
+    except (LabError, DatacentreError, NamespaceError, ControlError, ProgramError) as error:
         print(f"lab: {error}", file=sys.stderr)
         return 1
     except BrokenPipeError:  # whoever read along has seen enough
@@ -60,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _start(directory: LabDirectory, datacentre: Datacentre) -> int:
     began = time.monotonic()
-    pid = lifecycle.start(directory, datacentre, _node_binary)
+    pid = lifecycle.start(directory, datacentre, programs.find)
     print(f"lab: started in {time.monotonic() - began:.1f} s in {directory.root} (pid {pid})")
     for name, address in datacentre.names.items():
         print(f"  https://{name}/  {address}")
@@ -94,8 +92,7 @@ def _status(directory: LabDirectory, datacentre: Datacentre) -> int:
         power = "running" if guest["running"] else "stopped"
         whose = ", somebody else's" if guest["foreign"] else ""
         print(f"  VM {guest['vmid']} {guest['name']} on {guest['node']}: {power}{whose}")
-    faults = {name: value for name, value in found["faults"].items() if value}
-    if faults:
+    if faults := found["faults"]:
         print(f"  faults: {', '.join(f'{name}={value}' for name, value in faults.items())}")
     return 0
 
@@ -118,19 +115,6 @@ def _erase(directory: LabDirectory) -> int:
     lifecycle.erase(directory)
     print(f"lab: {directory.root} is gone")
     return 0
-
-
-def _node_binary() -> Path:
-    if named := os.environ.get(NODE_VARIABLE):
-        if not Path(named).is_file():
-            raise LabError(f"{NODE_VARIABLE} names {named}, which does not exist")
-        return Path(named).resolve()
-    from toolchain import ToolchainError, tool
-
-    try:
-        return tool("talos-node")
-    except ToolchainError as error:
-        raise LabError(str(error)) from None
 
 
 if __name__ == "__main__":

@@ -17,6 +17,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from lab import schematics
 from lab.directory import LabDirectory, read_json, write_json
+from lab.network.bridges import NetworkError
+from lab.network.faults import NetworkFaults
 from lab.schematics import SchematicError
 
 
@@ -36,6 +38,7 @@ class Faults(BaseModel):
     """VM ids at which somebody else has made a VM meanwhile."""
     proxmox_unreachable: bool = False
     """Nobody listens at the Proxmox API's address."""
+    network: NetworkFaults = NetworkFaults()
     boot_seconds: float | None = None
     install_seconds: float | None = None
     service_seconds: float | None = None
@@ -97,11 +100,14 @@ class Client:
                 connection.connect(str(self._directory.control_socket))
                 connection.sendall(json.dumps(request).encode() + b"\n")
                 with connection.makefile() as lines:
-                    answer: dict[str, Any] = json.loads(lines.readline() or "{}")
+                    line = lines.readline()
         except (FileNotFoundError, ConnectionRefusedError):
             raise NobodyThereError(f"no lab is running in {self._directory.root}") from None
         except OSError as error:
             raise ControlError(f"the lab in {self._directory.root} does not answer: {error}") from None
+        if not line:
+            raise ControlError(f"the lab in {self._directory.root} broke off, see {self._directory.log}")
+        answer: dict[str, Any] = json.loads(line)
         if "error" in answer:
             raise ControlError(answer["error"])
         return answer
@@ -164,5 +170,5 @@ class Server:
                     await listener()
                 return {}
             return {"error": f"no such command: {command}"}
-        except (ValueError, KeyError, ValidationError) as error:
+        except (ValueError, KeyError, ValidationError, NetworkError) as error:
             return {"error": str(error)}

@@ -14,17 +14,19 @@ import ssl
 import time
 from collections.abc import Callable
 from ipaddress import IPv4Address
-from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 
-from lab import certificates, control, internet, network
+from lab import certificates, control, internet
+from lab.children import Children
 from lab.datacentre import Datacentre
 from lab.directory import LabDirectory, write_json
 from lab.hypervisor import PATH, Hypervisor
 from lab.image_factory import ImageFactory
 from lab.namespace import own_pid
+from lab.network.wiring import Wiring
+from lab.programs import Programs
 from lab.proxmox import cluster as proxmox
 from lab.proxmox import description
 from lab.proxmox.server import Server
@@ -37,15 +39,16 @@ START_SECONDS = 20.0
 class Site:
     """Everything that answers in one lab."""
 
-    def __init__(self, directory: LabDirectory, datacentre: Datacentre, node_binary: Callable[[], Path]) -> None:
+    def __init__(self, directory: LabDirectory, datacentre: Datacentre, programs: Programs) -> None:
         self._directory = directory
         self._datacentre = datacentre
-        self._node_binary = node_binary
+        self._programs = programs
         schematics = Schematics(directory, datacentre.factory.schematics)
         self._factory = ImageFactory(datacentre.factory, schematics)
         self._control = control.Server(directory, self.status, schematics.post)
-        addresses = frozenset(datacentre.names.values())
-        self._hypervisor = Hypervisor(directory, node_binary, addresses)
+        self._children = Children()
+        self._wiring = Wiring(datacentre)
+        self._hypervisor = Hypervisor(directory, programs, self._children, self._wiring)
         self._cluster = proxmox.build(
             directory,
             datacentre,
@@ -58,8 +61,9 @@ class Site:
         self._proxmox_runner: web.AppRunner | None = None
 
     async def start(self) -> None:
-        for address in self._datacentre.names.values():
-            network.add_address(address)
+        self._children.watch()
+        self._wiring.host_of = self._host_of
+        await self._wiring.start(self._control.faults.network)
         server = Server(self._cluster, self._directory.requests)
         self._proxmox_runner = await _runner(server.application())
         await self._open_or_close_proxmox()
@@ -67,6 +71,7 @@ class Site:
             await self._serve(await _runner(self._factory.application(registry)), registry)
         await self._start_discovery()
         self._control.on_change(self._open_or_close_proxmox)
+        self._control.on_change(self._rewire)
         self._control.on_change(self._refresh_dhcp)
         await self._control.start()
         await self._cluster.power_on_what_ran()
@@ -83,7 +88,7 @@ class Site:
             }
             for guest in self._cluster.guests
         ]
-        return {"guests": guests, "faults": self._control.faults.model_dump(mode="json")}
+        return {"guests": guests, "faults": self._control.faults.model_dump(mode="json", exclude_defaults=True)}
 
     def power_cut(self) -> None:
         self._hypervisor.cut_everything()
@@ -106,6 +111,12 @@ class Site:
         elif not unreachable and self._proxmox_site is None:
             self._proxmox_site = await self._serve(self._proxmox_runner, self._datacentre.proxmox.name)
 
+    def _host_of(self, vmid: int) -> str | None:
+        return next((guest.node for guest in self._cluster.guests if guest.vmid == vmid), None)
+
+    async def _rewire(self) -> None:
+        await self._wiring.set_faults(self._control.faults.network)
+
     async def _refresh_dhcp(self) -> None:
         self._cluster.machines.refresh_dhcp()
 
@@ -114,43 +125,43 @@ class Site:
         name = "discovery.talos.dev"
         address = self._datacentre.names[name]
         certificate, key = certificates.ensure_server(self._directory, name, address)
-        output_file = self._directory.root / "discovery.log"
-        with output_file.open("ab") as output:
-            process = await asyncio.create_subprocess_exec(
-                str(self._node_binary()),
+        output = self._directory.root / "discovery.log"
+        discovery = self._children.start(
+            [
+                str(self._programs.node),
                 "discovery",
                 f"--listen={address}:{HTTPS}",
                 f"--cert={certificate}",
                 f"--key={key}",
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                env={"PATH": PATH, "HOME": str(self._directory.discovery), "SSL_CERT_FILE": str(self._directory.ca)},
-            )
-        ended = asyncio.create_task(process.wait())
+            ],
+            folder=self._directory.discovery,
+            output=output,
+            environment={
+                "PATH": PATH,
+                "HOME": str(self._directory.discovery),
+                "SSL_CERT_FILE": str(self._directory.ca),
+            },
+        )
         answers = asyncio.create_task(_until_it_listens(address))
-        await asyncio.wait({ended, answers}, timeout=START_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        waiting: set[asyncio.Future[Any]] = {discovery.ended, answers}
+        await asyncio.wait(waiting, timeout=START_SECONDS, return_when=asyncio.FIRST_COMPLETED)
         if not answers.done():
-            raise OSError(f"the discovery service does not answer, see {output_file}")
+            raise OSError(f"the discovery service does not answer, see {output}")
 
 
-def run(
-    directory: LabDirectory, datacentre: Datacentre, node_binary: Callable[[], Path], ready: Callable[[], None]
-) -> None:
+def run(directory: LabDirectory, datacentre: Datacentre, programs: Programs, ready: Callable[[], None]) -> None:
     """Serve until SIGTERM; `ready` is called once everything answers."""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s: %(message)s")
-    asyncio.run(_run(directory, datacentre, node_binary, ready))
+    asyncio.run(_run(directory, datacentre, programs, ready))
     # Leaving takes the PID namespace, and with it every process in it, along.
 
 
-async def _run(
-    directory: LabDirectory, datacentre: Datacentre, node_binary: Callable[[], Path], ready: Callable[[], None]
-) -> None:
+async def _run(directory: LabDirectory, datacentre: Datacentre, programs: Programs, ready: Callable[[], None]) -> None:
     loop, power_cut = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, power_cut.set)
     loop.add_signal_handler(signal.SIGHUP, lambda: None)
-    site = Site(directory, datacentre, node_binary)
+    site = Site(directory, datacentre, programs)
     await site.start()
     write_json(directory.daemon, {"pid": own_pid(), "since": time.time(), "user": os.getuid()})
     ready()

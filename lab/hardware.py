@@ -37,9 +37,13 @@ class Cdrom(TypedDict):
 
 
 class Nic(TypedDict):
+    """A network card, and where its cable goes: a bridge and VLAN, or nowhere. It may be pulled out."""
+
     name: str
     mac: str
     bridge: str
+    tag: int | None
+    connected: bool
     mtu: int
     dhcp: Offer | None
 
@@ -124,7 +128,6 @@ def write(folder: Path, machine: Machine) -> None:
     (folder / "run").mkdir(parents=True, exist_ok=True)
     for disk in machine["disks"]:
         Path(disk["path"]).mkdir(parents=True, exist_ok=True)
-    write_dhcp(folder, {nic["mac"]: nic["dhcp"] for nic in machine["nics"]})
     write_json(folder / "machine.json", machine)
 
 
@@ -132,9 +135,13 @@ def replug(folder: Path, changed: Pluggable) -> None:
     """Change the hardware of a machine that runs."""
     for disk in changed.get("disks", []):
         Path(disk["path"]).mkdir(parents=True, exist_ok=True)
-    if "nics" in changed:
-        write_dhcp(folder, {nic["mac"]: nic["dhcp"] for nic in changed["nics"]})
     write_json(folder / "machine.json", {**read_json(folder / "machine.json"), **changed})
+
+
+def nics(folder: Path) -> list[Nic]:
+    """The network cards that a machine has now."""
+    machine: Machine = read_json(folder / "machine.json")
+    return machine["nics"]
 
 
 def write_dhcp(folder: Path, offers: dict[str, Offer | None]) -> None:

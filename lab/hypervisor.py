@@ -1,8 +1,8 @@
 """Runs the machines: one `talos-node machine <dir>` process per VM that has power.
 
-Owns processes, power and the console log. What a VM is made of comes in as its hardware (lab.hardware); what its loss
-of power means to Proxmox is the listener's business. A kill is a power cut, SIGTERM is the power button, exit code 64
-is a reboot.
+Owns processes, power and the console log. What a VM is made of comes in as its hardware (lab.hardware), its network is
+made by lab.network; what its loss of power means to Proxmox is the listener's business. A kill is a power cut, SIGTERM
+is the power button, exit code 64 is a reboot.
 """
 
 from __future__ import annotations
@@ -13,14 +13,17 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address, ip_interface
 from pathlib import Path
 
-from lab import guest_agent, hardware, network
-from lab.directory import LabDirectory, read_json
-from lab.hardware import Machine, Pluggable
+from lab import guest_agent, hardware
+from lab.children import Child, Children
+from lab.directory import LabDirectory
+from lab.hardware import Machine, Nic, Pluggable
+from lab.network.bridges import NetworkError
+from lab.network.wiring import Wiring
+from lab.programs import Programs
 
 REBOOT_EXIT_CODE = 64
 REBOOT_PAUSE_SECONDS = 0.2  # a node that reboots at once for ever must not eat the host
@@ -35,22 +38,22 @@ class HypervisorError(Exception):
 
 @dataclass
 class _Running:
-    process: asyncio.subprocess.Process
-    pid: int
+    child: Child
     since: float
     watcher: asyncio.Task[None]
 
 
 class Hypervisor:
-    def __init__(
-        self, directory: LabDirectory, binary: Callable[[], Path], server_addresses: frozenset[IPv4Address]
-    ) -> None:
+    def __init__(self, directory: LabDirectory, programs: Programs, children: Children, wiring: Wiring) -> None:
         self._directory = directory
-        self._binary = binary
-        self._server_addresses = server_addresses
+        self._programs = programs
+        self._children = children
+        self._wiring = wiring
         self._running: dict[int, _Running] = {}
+        self._powering_on: set[int] = set()
         self._switching_off: set[int] = set()
         self._resets: set[int] = set()
+        self._refreshing: set[asyncio.Task[None]] = set()
         self.on_power_lost: Callable[[int], None] = _nobody_listens
 
     def folder(self, vmid: int) -> Path:
@@ -63,19 +66,34 @@ class Hypervisor:
         return int(time.monotonic() - self._running[vmid].since) if vmid in self._running else 0
 
     def pid(self, vmid: int) -> int | None:
-        return self._running[vmid].pid if vmid in self._running else None
+        return self._running[vmid].child.pid if vmid in self._running else None
 
     async def power_on(self, machine: Machine) -> None:
         vmid = machine["vmid"]
-        if vmid in self._running:
+        if vmid in self._running or vmid in self._powering_on:
             raise HypervisorError(f"VM {vmid} already running")
+        self._powering_on.add(vmid)
         folder = self.folder(vmid)
         shutil.rmtree(folder / "run", ignore_errors=True)
         hardware.write(folder, machine)
-        process = await self._spawn(folder)
-        self._running[vmid] = _Running(
-            process, process.pid, time.monotonic(), asyncio.create_task(self._watch(vmid, process))
-        )
+        self.offer_addresses(vmid, machine["nics"])
+        try:
+            await self._wiring.power_on(vmid, machine["nics"])
+            child = await self._spawn(vmid)
+        except NetworkError as error:
+            await self._wiring.power_off(vmid)
+            raise HypervisorError(str(error)) from None
+        except HypervisorError:
+            await self._wiring.power_off(vmid)
+            raise
+        finally:
+            self._powering_on.discard(vmid)
+        self._running[vmid] = _Running(child, time.monotonic(), asyncio.create_task(self._watch(vmid, child)))
+
+    def offer_addresses(self, vmid: int, nics: Sequence[Nic]) -> None:
+        """Tell a machine what DHCP answers on its NICs now; nobody does where the network is cut off."""
+        offers = {nic["mac"]: None if self._wiring.is_cut(vmid, nic["name"]) else nic["dhcp"] for nic in nics}
+        hardware.write_dhcp(self.folder(vmid), offers)
 
     async def power_cut(self, vmid: int) -> None:
         """Pull the plug: nothing in the guest gets to know."""
@@ -95,11 +113,19 @@ class Hypervisor:
         """The reset button: power stays, the machine starts over."""
         if running := self._running.get(vmid):
             self._resets.add(vmid)  # the watcher finds it dead and powers it on again
-            running.process.kill()
+            running.child.kill_group()
+
+    def moved(self) -> None:
+        """A machine runs on another host now: what is wrong with the networks of hosts follows soon."""
+        task = asyncio.create_task(self._wiring.refresh())
+        self._refreshing.add(task)
+        task.add_done_callback(self._refreshing.discard)
 
     def replug(self, vmid: int, changed: Pluggable) -> None:
         """Change what can change of a machine that runs; it finds it at the latest when it boots again."""
         hardware.replug(self.folder(vmid), changed)
+        if "nics" in changed:
+            self.offer_addresses(vmid, changed["nics"])
 
     def agent_channel(self, vmid: int) -> Path:
         return self.folder(vmid) / "run" / "agent.sock"
@@ -112,15 +138,17 @@ class Hypervisor:
         self.on_power_lost = _nobody_listens
         for running in self._running.values():
             running.watcher.cancel()
-            if running.process.returncode is None:
-                running.process.kill()
+            running.child.kill_group()
 
     async def _switch_off(self, vmid: int, number: signal.Signals, timeout: float | None) -> bool:
         running = self._running.get(vmid)
         if running is None:
             return True
         self._switching_off.add(vmid)
-        running.process.send_signal(number)
+        if number == signal.SIGKILL:
+            running.child.kill_group()
+        else:
+            running.child.send_signal(number)
         gone = await self._gone(vmid, timeout)
         if not gone:
             self._switching_off.discard(vmid)
@@ -132,31 +160,29 @@ class Hypervisor:
             await asyncio.wait({running.watcher}, timeout=timeout)
         return vmid not in self._running
 
-    async def _spawn(self, folder: Path) -> asyncio.subprocess.Process:
-        binary = self._binary()
-        console = os.open(folder / "console.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-        try:
-            return await asyncio.create_subprocess_exec(
-                str(binary),
-                "machine",
-                str(folder),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=console,
-                stderr=console,
-                cwd=folder,
-                env={"PATH": PATH, "HOME": str(folder), "SSL_CERT_FILE": str(self._directory.ca)},
-            )
-        except OSError as error:
-            raise HypervisorError(f"cannot start {binary}: {error}") from None
-        finally:
-            os.close(console)
+    async def _spawn(self, vmid: int) -> Child:
+        folder, node = self.folder(vmid), self._programs.node
+        path = os.pathsep.join([*map(str, self._programs.folders), PATH])
 
-    async def _watch(self, vmid: int, process: asyncio.subprocess.Process) -> None:
+        def start() -> Child:
+            return self._children.start(
+                [str(node), "machine", str(folder)],
+                folder=folder,
+                output=folder / "console.log",
+                environment={"PATH": path, "HOME": str(folder), "SSL_CERT_FILE": str(self._directory.ca)},
+            )
+
+        try:
+            return await self._wiring.inside(vmid, start)
+        except OSError as error:
+            raise HypervisorError(f"cannot start {node}: {error}") from None
+
+    async def _watch(self, vmid: int, child: Child) -> None:
         """Follow a machine through its reboots until it is off."""
         folder = self.folder(vmid)
         while True:
-            code = await process.wait()
-            self._remove_leftover_addresses(folder)
+            code = await child.ended
+            child.kill_group()  # nothing of a machine survives it
             (folder / "run" / "agent.sock").unlink(missing_ok=True)
             reset = vmid in self._resets
             self._resets.discard(vmid)
@@ -164,29 +190,20 @@ class Hypervisor:
                 break
             await asyncio.sleep(REBOOT_PAUSE_SECONDS)
             try:
-                process = await self._spawn(folder)
-            except HypervisorError as error:
+                await self._wiring.reset(vmid, hardware.nics(folder))
+                child = await self._spawn(vmid)
+            except (HypervisorError, NetworkError) as error:
                 log.error("VM %s: %s", vmid, error)
                 break
-            self._running[vmid].process, self._running[vmid].pid = process, process.pid
+            self._running[vmid].child = child
+            if vmid in self._switching_off:  # while there was nothing to switch off
+                child.kill_group()
         if code != 0 and vmid not in self._switching_off:
             log.error("VM %s: the machine crashed (exit code %s), see %s", vmid, code, folder / "console.log")
+        await self._wiring.power_off(vmid)
         self._switching_off.discard(vmid)
         del self._running[vmid]
         self.on_power_lost(vmid)
-
-    def _remove_leftover_addresses(self, folder: Path) -> None:
-        """A machine that died at once could not take its addresses off the network.
-
-        Those that it had from DHCP and from its cloud-init drive are known; one that only its machine configuration
-        named stays until the machine boots again.
-        """
-        offers = [offer for offer in read_json(folder / "dhcp.json", {}).values() if offer]
-        cidata = read_json(folder / "machine.json", {}).get("cidata") or {"nics": []}
-        texts = [entry.get(key, "") for entry in [*offers, *cidata["nics"]] for key in ("address", "address6")]
-        mine = {ip_interface(text).ip for text in texts if "/" in text}
-        for address in mine - self._server_addresses:
-            network.remove_address(address)
 
 
 def _nobody_listens(_: int) -> None:

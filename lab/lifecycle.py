@@ -21,6 +21,8 @@ from typing import Any, NoReturn
 from lab import certificates, control, environment, namespace
 from lab.datacentre import Datacentre
 from lab.directory import LONGEST_PATH, LabDirectory, read_json, write_text
+from lab.network.bridges import NetworkError
+from lab.programs import Programs
 
 START_SECONDS = 30.0
 STOP_SECONDS = 10.0
@@ -49,10 +51,10 @@ def prepare(directory: LabDirectory, datacentre: Datacentre) -> None:
         )  # nobody: names are in hosts
 
 
-def start(directory: LabDirectory, datacentre: Datacentre, node_binary: Callable[[], Path]) -> int:
+def start(directory: LabDirectory, datacentre: Datacentre, find_programs: Callable[[], Programs]) -> int:
     """Start the daemon, wait until everything answers, return its pid."""
     prepare(directory, datacentre)
-    binary = node_binary()
+    programs = find_programs()
     lock = _take_lock(directory)
     directory.daemon.unlink(missing_ok=True)
     directory.control_socket.unlink(missing_ok=True)
@@ -60,7 +62,7 @@ def start(directory: LabDirectory, datacentre: Datacentre, node_binary: Callable
     child = os.fork()
     if child == 0:
         os.close(reader)
-        _become_daemon(directory, datacentre, binary, writer)
+        _become_daemon(directory, datacentre, programs, writer)
     os.close(writer)
     os.close(lock)  # the daemon has it now
     os.waitpid(child, 0)  # only the go-between: the daemon is its grandchild
@@ -146,7 +148,7 @@ def _toolchain() -> Mapping[str, str]:
         return {}
 
 
-def _become_daemon(directory: LabDirectory, datacentre: Datacentre, binary: Path, writer: int) -> NoReturn:
+def _become_daemon(directory: LabDirectory, datacentre: Datacentre, programs: Programs, writer: int) -> NoReturn:
     """In the child: into the namespaces, and on as their init. Words for the user go into the pipe."""
     from lab import daemon  # aiohttp and all it needs: only the daemon pays for it
 
@@ -166,8 +168,8 @@ def _become_daemon(directory: LabDirectory, datacentre: Datacentre, binary: Path
             os.write(writer, b"ready")
             os.close(writer)
 
-        daemon.run(directory, datacentre, lambda: binary, ready)
-    except (namespace.NamespaceError, OSError) as error:
+        daemon.run(directory, datacentre, programs, ready)
+    except (namespace.NamespaceError, NetworkError, OSError) as error:
         os.write(writer, str(error).encode())
     except BaseException as error:
         os.write(writer, f"the lab failed to start: {error!r}; see {directory.log}".encode())

@@ -1,4 +1,4 @@
-"""Network, mount and PID namespaces: making them, joining them, knowing that they are gone.
+"""Network, mount and PID namespaces: making them, entering them, knowing that they are gone.
 
 Owns the system calls (Python has them only from 3.12 on, hence ctypes) and the two files that are laid over the
 host's (/etc/hosts and /etc/resolv.conf). Never falls back to the host's network: what cannot be isolated is an error.
@@ -6,16 +6,20 @@ host's (/etc/hosts and /etc/resolv.conf). Never falls back to the host's network
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import fcntl
 import os
+import socket
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
-from lab import network
 from lab.directory import REPOSITORY, LabDirectory
 
 CLONE_NEWNS, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x20000, 0x10000000, 0x20000000, 0x40000000
 MS_BIND, MS_REC, MS_PRIVATE = 4096, 16384, 1 << 18
+SIOCSIFFLAGS, IFF_UP = 0x8914, 1
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -44,7 +48,7 @@ def isolate(directory: LabDirectory, *, processes: bool) -> None:
         _mount(str(directory.resolver), os.path.realpath("/etc/resolv.conf"), MS_BIND)
         # What Pulumi notes about the lab's stacks stays in the lab: a real site's settings are committed there.
         _mount(str(directory.stacks), str(REPOSITORY / "stacks"), MS_BIND)
-        network.bring_up_loopback()
+        _bring_up_loopback()
     except OSError as error:
         raise NamespaceError(
             f"a network of its own cannot be made on this machine: {error}. The lab needs root or unprivileged user "
@@ -63,9 +67,37 @@ def join(pid: int) -> None:
         if namespace_of(pid, name) != namespace_of("self", name)
     ]
     for handle, kind in handles:
-        if _libc.setns(handle, kind) != 0:
-            raise NamespaceError(f"cannot enter the lab's namespaces: {os.strerror(ctypes.get_errno())}")
+        try:
+            _enter(handle, kind)
+        except OSError as error:
+            raise NamespaceError(f"cannot enter the lab's namespaces: {error.strerror}") from None
         os.close(handle)
+
+
+def new_network() -> int:
+    """A further network namespace, with its loopback device up, as a file descriptor."""
+    with _returning():
+        _unshare(CLONE_NEWNET)
+        _bring_up_loopback()
+        return os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+
+
+@contextlib.contextmanager
+def inside(network: int) -> Iterator[None]:
+    """This thread, and what it starts meanwhile, is in another network namespace."""
+    with _returning():
+        _enter(network, CLONE_NEWNET)
+        yield
+
+
+@contextlib.contextmanager
+def _returning() -> Iterator[None]:
+    own = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        yield
+    finally:
+        _enter(own, CLONE_NEWNET)
+        os.close(own)
 
 
 def namespace_of(pid: int | str, name: str) -> str:
@@ -92,6 +124,17 @@ def _unshare(kinds: int) -> None:
     if _libc.unshare(kinds) != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
+
+
+def _enter(handle: int, kind: int) -> None:
+    if _libc.setns(handle, kind) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+def _bring_up_loopback() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        fcntl.ioctl(any_socket, SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", IFF_UP))
 
 
 def _mount(source: str | None, target: str, flags: int) -> None:

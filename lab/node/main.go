@@ -10,20 +10,24 @@
 // Talos' own gRPC API behind mutual TLS with the keys of that configuration,
 // roles read from the client's certificate, calls sent on to other nodes by
 // apid. Workers get their certificate from trustd on a control plane. Resources
-// are a COSI state with Talos' types and access rules. Control planes run the
-// real etcd server, which is bootstrapped, joined as a learner, promoted and
-// left as Talos does it. Nodes find each other through the real discovery
-// protocol. The guest agent speaks QEMU's protocol. Everything that a machine
-// keeps lies below its disks' folders and survives kill -9.
+// are a COSI state with Talos' types and access rules. The process is started in
+// a network namespace of its own, whose links it sets up as Talos does:
+// addresses, routes and MTU are the kernel's, and so is what is told of them.
+// Control planes run the real etcd as a child process, with the arguments and
+// certificates that Talos gives it; it is bootstrapped, joined as a learner,
+// promoted, left and started again as Talos does it. Nodes find each other
+// through the real discovery protocol. The guest agent speaks QEMU's protocol.
+// Everything that a machine keeps lies below its disks' folders and survives
+// kill -9. Programs such as etcd are found on PATH.
 //
 // What is simulated. The hardware is <dir>/machine.json, a disk is a folder, an
 // installation writes the name of the image that the factory was asked for.
 // There is no kernel, no file system, no container: containerd, cri, udevd and
 // the kubelet are names in the list of services, memory and load are made up,
-// routes and DNS are only reported. No Kubernetes runs: the kubelet registers
-// no node, and Talos' readiness check of the node is skipped as for a kubelet
-// that is told not to register. Whatever else is not simulated answers
-// Unimplemented and says so.
+// name servers are only reported. No Kubernetes runs: the kubelet registers no
+// node, and Talos' readiness check of the node is skipped as for a kubelet that
+// is told not to register. Whatever else is not simulated answers Unimplemented
+// and says so.
 package main
 
 import (

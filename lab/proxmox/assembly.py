@@ -89,6 +89,8 @@ class Assembly:
                 name=f"eth{number}",
                 mac=device["macaddr"],
                 bridge=device.get("bridge", ""),
+                tag=int(device["tag"]) if "tag" in device else None,
+                connected=device.get("link_down") != "1",
                 mtu=self._mtu(device),
                 dhcp=self._offer(device),
             )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from lab import guest_agent, hardware
+from lab import guest_agent
 from lab.guest_agent import AgentError
 from lab.hypervisor import Hypervisor, HypervisorError
 from lab.proxmox.assembly import Assembly
@@ -134,5 +134,4 @@ class Machines:
         """Tell every running machine what DHCP answers now."""
         for guest in self.guests:
             if self.hypervisor.is_running(guest.vmid):
-                offers = {nic["mac"]: nic["dhcp"] for nic in self.assembly.nics(guest.config)}
-                hardware.write_dhcp(self.hypervisor.folder(guest.vmid), offers)
+                self.hypervisor.offer_addresses(guest.vmid, self.assembly.nics(guest.config))

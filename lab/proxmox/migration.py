@@ -114,6 +114,7 @@ class Migration:
             self._move_volume(guest, option, drive, target, storages, task)
         guest.node = target
         self.guests.save(guest)
+        self.machines.hypervisor.moved()
         task.log("migration finished successfully")
 
     def _move_volume(

@@ -17,15 +17,23 @@ def measure(site: Site) -> Figure:
     if daemon is None:
         raise RuntimeError("the lab does not run")
     names = {str(vmid): guest["name"] for vmid, guest in site.guests().items()}
-    nodes: dict[str, float] = {}
-    others: dict[str, float] = {}
+    machines: dict[str, str] = {}
+    processes: list[tuple[str, str, float]] = []
     # The daemon is the first process of a PID namespace; the host's /proc shows all of it.
     for pid, program in namespace.members("pid", namespace.namespace_of(daemon, "pid")):
         words = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
+        network = namespace.namespace_of(pid, "net")
         if words[1:2] == ["machine"]:
-            nodes[names[Path(words[2]).name]] = _megabytes(pid)
+            machines[network] = names[Path(words[2]).name]
+        name = "the daemon" if pid == daemon else " ".join([program, *words[1:2]])
+        processes.append((network, name, _megabytes(pid)))
+    nodes = dict.fromkeys(machines.values(), 0.0)
+    others: dict[str, float] = {}
+    for network, program, size in processes:
+        if network in machines:  # a machine's programs, such as etcd, are in its network
+            nodes[machines[network]] += size
         else:
-            others["the daemon" if pid == daemon else " ".join([program, *words[1:2]])] = _megabytes(pid)
+            others[program] = size
     details = [f"{size:6.1f} MB  {name}" for name, size in [*sorted(nodes.items()), *sorted(others.items())]]
     total = sum(nodes.values()) + sum(others.values())
     name = f"memory of a simulated node, the largest of {len(nodes)}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -14,12 +13,15 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from lab import datacentre as site
+from lab.children import Children
 from lab.control import Faults
 from lab.directory import LabDirectory
 from lab.hardware import Machine, Pluggable
 from lab.hypervisor import Hypervisor
 from lab.image_factory import ImageFactory
 from lab.internet import Answer, UnreachableError
+from lab.network.wiring import Wiring
+from lab.programs import Programs
 from lab.proxmox import cluster as proxmox
 from lab.proxmox import description
 from lab.proxmox.cluster import Cluster
@@ -36,7 +38,7 @@ class CountingHypervisor(Hypervisor):
     """Machines that run because they were told to: no process, no network."""
 
     def __init__(self, directory: LabDirectory) -> None:
-        super().__init__(directory, Path, frozenset({IPv4Address("10.42.0.2")}))
+        super().__init__(directory, Programs(Path(), ()), Children(), Wiring(SITE))
         self.machines: dict[int, Machine] = {}
         self.answers_power_button = True
         self.pressed = 0

@@ -1,7 +1,8 @@
 """A stand-in for the node binary, speaking the hypervisor's contract and nothing more: for tests of the daemon alone.
 
 It takes its DHCP address, answers the guest agent, and obeys. Commands to it arrive as files in its `run/` folder:
-`crash`, `reboot` and `poweroff` make it exit accordingly; `deaf` makes it ignore the power button.
+`crash`, `reboot` and `poweroff` make it exit accordingly; `deaf` makes it ignore the power button; `orphan` and
+`short-lived-orphan` make it start a process whose parent is gone.
 """
 
 from __future__ import annotations
@@ -10,13 +11,14 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import sys
 import time
-from ipaddress import IPv4Address
+from ipaddress import IPv4Interface
 from pathlib import Path
 from typing import Any
 
-from lab import network
+from pyroute2 import IPRoute
 
 
 def machine(folder: Path) -> int:
@@ -35,12 +37,10 @@ def machine(folder: Path) -> int:
         channel.bind(str(run / "agent.sock"))
         channel.listen()
     channel.settimeout(0.05)
-    address: IPv4Address | None = None
+    address: IPv4Interface | None = None
     while True:
         code = _ordered(run)
         if code is not None:
-            if address:
-                network.remove_address(address)
             return code
         if address is None:
             address = _lease(folder)
@@ -59,21 +59,24 @@ def machine(folder: Path) -> int:
             connection.sendall(json.dumps({"return": _answer(request["execute"], hardware, address)}).encode() + b"\n")
 
 
-def _lease(folder: Path) -> IPv4Address | None:
+def _lease(folder: Path) -> IPv4Interface | None:
     offers: list[dict[str, Any]] = [o for o in json.loads((folder / "dhcp.json").read_text()).values() if o]
     if not offers:
         return None
-    address = IPv4Address(offers[0]["address"].split("/")[0])
-    network.add_address(address)
+    address = IPv4Interface(offers[0]["address"])
+    with IPRoute() as kernel:
+        (card,) = kernel.link_lookup(ifname="eth0")
+        kernel.link("set", index=card, state="up")
+        kernel.addr("add", index=card, address=str(address.ip), prefixlen=address.network.prefixlen)
     return address
 
 
-def _answer(command: str, hardware: dict[str, Any], address: IPv4Address | None) -> object:
+def _answer(command: str, hardware: dict[str, Any], address: IPv4Interface | None) -> object:
     if command != "guest-network-get-interfaces":
         return {}
     interfaces = [_interface("lo", "00:00:00:00:00:00", "127.0.0.1", 8)]
     if address:
-        interfaces.append(_interface("eth0", hardware["nics"][0]["mac"].lower(), str(address), 24))
+        interfaces.append(_interface("eth0", hardware["nics"][0]["mac"].lower(), str(address.ip), 24))
     return interfaces
 
 
@@ -87,6 +90,10 @@ def _power_off(run: Path) -> None:
 
 
 def _ordered(run: Path) -> int | None:
+    for order, seconds in (("orphan", 1000), ("short-lived-orphan", 0.05)):
+        if (run / order).exists():
+            subprocess.run(["sh", "-c", f"sleep {seconds} &"], check=True)
+            (run / order).unlink()
     for order, code in (("poweroff", 0), ("reboot", 64), ("crash", 3)):
         if (run / order).exists():
             (run / order).unlink()

@@ -2,143 +2,34 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from lab import namespace
 from lab.control import Client
-from lab.directory import LabDirectory, read_json
+from lab.directory import read_json
+from tests.lab.running import CALL, QEMU, REPOSITORY, SECONDS, RunningLab, fake_node, labs, left_of, until
 
 pytestmark = pytest.mark.engine
-
-REPOSITORY = Path(__file__).resolve().parent.parent.parent
-SECONDS = 30
-QEMU = "/nodes/ms01/qemu"
-CALL = """
-import json, os, ssl, sys, urllib.error, urllib.parse, urllib.request
-method, path, parameters = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
-request = urllib.request.Request("https://px.wd.ktz.me/api2/json" + path, method=method)
-request.add_header("Authorization", "PVEAPIToken=" + os.environ["PROXMOX_VE_API_TOKEN"])
-body = urllib.parse.urlencode(parameters).encode() if method in ("POST", "PUT") else None
-try:
-    with urllib.request.urlopen(request, body, timeout=10) as answer:
-        print(answer.read().decode())
-except urllib.error.HTTPError as error:
-    print(json.dumps({"data": None, "reason": error.reason}))
-"""
-
-
-class RunningLab:
-    """A lab driven through its command line, as a person drives it."""
-
-    def __init__(self, root: Path, node: Path) -> None:
-        self.directory = LabDirectory(root)
-        self._environment = {**os.environ, "LAB_DIRECTORY": str(root), "LAB_TALOS_NODE": str(node)}
-
-    def __call__(self, *words: str, **options: Any) -> subprocess.CompletedProcess[str]:
-        options = {"cwd": REPOSITORY, "env": self._environment, "timeout": SECONDS, "check": False, **options}
-        return subprocess.run([sys.executable, "-m", "lab", *words], capture_output=True, text=True, **options)
-
-    def inside(self, *command: str, **options: Any) -> str:
-        done = self("exec", "--", *command, **options)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    def open(self, *command: str) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
-            [sys.executable, "-m", "lab", "exec", "--", *command],
-            cwd=REPOSITORY,
-            env=self._environment,
-        )
-
-    def call(self, method: str, path: str, **parameters: object) -> Any:
-        return json.loads(self.inside(sys.executable, "-c", CALL, method, path, json.dumps(parameters)))["data"]
-
-    def task(self, method: str, path: str, **parameters: object) -> None:
-        upid = self.call(method, path, **parameters)
-        status: dict[str, Any] = {}
-
-        def ended() -> bool:
-            status.update(self.call("GET", f"/nodes/ms01/tasks/{upid}/status"))
-            return bool(status["status"] == "stopped")
-
-        until(ended)
-        assert status["exitstatus"] == "OK", status
-
-    @property
-    def pid(self) -> int:
-        return int(read_json(self.directory.daemon)["pid"])
-
-    def order(self, what: str) -> None:
-        """Tell the fake node of VM 800 what to do."""
-        (self.directory.vms / "800" / "run" / what).touch()
-
-    def console(self) -> list[str]:
-        return (self.directory.vms / "800" / "console.log").read_text().splitlines()
-
-    def power(self) -> str:
-        return str(self.call("GET", f"{QEMU}/800/status/current")["status"])
-
-    def addresses(self) -> str:
-        return self.inside(sys.executable, "-c", "from lab import network; print(network.addresses())")
-
-
-def until(condition: Callable[[], object]) -> None:
-    end = time.monotonic() + SECONDS
-    while not condition():
-        assert time.monotonic() < end, "it did not come to be"
-        time.sleep(0.05)
-
-
-def left_of(root: Path) -> list[str]:
-    """Processes and mounts that still name a lab's folder."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and int(entry.name) != os.getpid():
-            try:
-                command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-            except OSError:
-                continue
-            if str(root) in command:
-                found.append(command)
-    return found + [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(root) in line]
 
 
 @pytest.fixture(scope="module")
 def node() -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(prefix="node-"))
-    program = folder / "talos-node"
-    fake = Path(__file__).with_name("fake_node.py")
-    program.write_text(f'#!/bin/sh\nPYTHONPATH={REPOSITORY} exec {sys.executable} {fake} "$@"\n')
-    program.chmod(0o755)
-    yield program
-    shutil.rmtree(folder)
+    with fake_node() as program:
+        yield program
 
 
 @pytest.fixture
 def make_lab(node: Path) -> Iterator[Callable[[], RunningLab]]:
-    roots: list[Path] = []  # short names: unix sockets live below them
-
-    def make() -> RunningLab:
-        roots.append(Path(tempfile.mkdtemp(prefix="lab-")))
-        return RunningLab(roots[-1], node)
-
-    yield make
-    for root in roots:
-        RunningLab(root, node)("stop")
-        assert left_of(root) == []
-        shutil.rmtree(root, ignore_errors=True)
+    with labs(node) as make:
+        yield make
 
 
 @pytest.fixture
@@ -154,18 +45,8 @@ def lab(make_lab: Callable[[], RunningLab]) -> RunningLab:
 @pytest.fixture
 def machine(lab: RunningLab) -> RunningLab:
     """The same, with VM 800 up and known by its address."""
-    lab.task(
-        "POST",
-        QEMU,
-        vmid=800,
-        name="homelab-cp1",
-        agent="enabled=1",
-        net0="virtio,bridge=vmbr0",
-        scsi0="local:32",
-        ide2="c137-isos:iso/talos-1.11.5-qemuguest-metal-amd64.iso,media=cdrom",
-    )
-    lab.task("POST", f"{QEMU}/800/status/start")
-    until(lambda: "10.42.0.100" in lab.addresses())
+    lab.start_machine(name="homelab-cp1")
+    until(lambda: lab.answers("10.42.0.100"))
     return lab
 
 
@@ -193,7 +74,7 @@ def test_a_command_inside_has_the_site_s_names_and_nothing_of_the_host(lab: Runn
     assert "10.42.0.2" in lab.inside("getent", "hosts", "px.wd.ktz.me")
     assert namespace.namespace_of(lab.pid, "net") != namespace.namespace_of("self", "net")
     interfaces = lab.inside("sh", "-c", "cd /proc/self/net && cut -d: -f1 dev | tail -n +3").split()
-    assert interfaces == ["lo"]
+    assert interfaces == ["lo", "vmbr0", "vmbr0v20", "vmbr1", "vmbr1v30"]
     environment = dict(line.split("=", 1) for line in lab.inside("env").splitlines() if "=" in line)
     assert environment["SSL_CERT_FILE"] == str(lab.directory.ca)
     assert environment["PULUMI_BACKEND_URL"] == f"file://{lab.directory.pulumi_state}"
@@ -221,11 +102,12 @@ def test_with_the_lab_stopped_a_command_runs_where_nobody_answers(make_lab: Call
 def test_stop_leaves_nothing_and_ends_what_still_runs_inside(machine: RunningLab) -> None:
     sleeper = machine.open("sleep", "1000")
     net = namespace.namespace_of(machine.pid, "net")
+    inner = namespace.namespace_of(machine.process(800) or 0, "net")
     until(lambda: sleeper.pid in dict(namespace.members("net", net)))
     done = machine("stop")
     assert f"lab: ended sleep (pid {sleeper.pid}), which still ran inside" in done.stdout
     assert sleeper.wait(SECONDS) == -signal.SIGTERM
-    assert list(namespace.members("net", net)) == []
+    assert list(namespace.members("net", net)) == list(namespace.members("net", inner)) == []
     assert left_of(machine.directory.root) == []
     assert machine("status").returncode == 3
     assert machine("stop").returncode == 0
@@ -235,7 +117,7 @@ def test_what_ran_runs_again_after_the_power_cut(machine: RunningLab) -> None:
     assert machine("stop").returncode == 0
     started = machine("start")
     assert "powered on again: homelab-cp1" in started.stdout
-    until(lambda: "10.42.0.100" in machine.addresses())
+    until(lambda: machine.answers("10.42.0.100"))
     assert machine.console().count("boot 800") == 2
 
 
@@ -245,7 +127,7 @@ def test_the_daemon_s_death_takes_every_machine_along(machine: RunningLab) -> No
     until(lambda: not list(namespace.members("pid", init)))
     assert left_of(machine.directory.root) == []
     assert machine("start").returncode == 0
-    until(lambda: "10.42.0.100" in machine.addresses())
+    until(lambda: machine.answers("10.42.0.100"))
     assert machine.power() == "running"
 
 
@@ -299,9 +181,42 @@ def test_the_reset_button_starts_the_machine_over(machine: RunningLab) -> None:
     assert machine.power() == "running"
 
 
-def test_a_power_cut_takes_the_address_off_the_network(machine: RunningLab) -> None:
+def test_a_power_cut_takes_all_that_is_in_a_machine(machine: RunningLab) -> None:
+    net = namespace.namespace_of(machine.process(800) or 0, "net")
+    machine.order("orphan")
+    until(lambda: "sleep" in dict(namespace.members("net", net)).values())
     machine.task("POST", f"{QEMU}/800/status/stop")
-    until(lambda: "10.42.0.100" not in machine.addresses())
+    assert not machine.answers("10.42.0.100")
+    assert list(namespace.members("net", net)) == []
+
+
+def test_a_machine_that_is_off_is_unplugged_whoever_looks_into_its_network(machine: RunningLab) -> None:
+    visitor = machine.in_machine(800, "sleep", "1000")
+    net = namespace.namespace_of(machine.process(800) or 0, "net")
+    until(lambda: namespace.namespace_of(visitor.pid, "net") == net)
+    assert "tap800i0" in machine.inside("ip", "-brief", "link")
+    machine.task("POST", f"{QEMU}/800/status/stop")
+    assert "tap800i0" not in machine.inside("ip", "-brief", "link")
+    visitor.kill()
+    visitor.communicate()
+
+
+def test_who_has_lost_its_parent_is_not_left_a_zombie(machine: RunningLab) -> None:
+    for _ in range(3):
+        machine.order("short-lived-orphan")
+        until(lambda: not (machine.directory.vms / "800" / "run" / "short-lived-orphan").exists())
+    until(lambda: zombies(machine.pid) == [])
+
+
+def zombies(parent: int) -> list[str]:
+    """The children of a process that have ended and that it has not looked at, and those that are about to."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            name, _, rest = path.read_text().rpartition(") ")
+            if rest.split()[1] == str(parent) and (rest.startswith("Z") or name.endswith("(sleep")):
+                found.append(name)
+    return found
 
 
 def test_shutdown_goes_through_the_agent(machine: RunningLab) -> None:
@@ -321,9 +236,9 @@ def test_a_late_dhcp_gives_the_waiting_machine_its_address(lab: RunningLab) -> N
         ide2="c137-isos:iso/talos-1.11.5-qemuguest-metal-amd64.iso,media=cdrom",
     )
     lab.task("POST", f"{QEMU}/800/status/start")
-    assert "10.42.0.100" not in lab.addresses()
+    assert not lab.answers("10.42.0.100")
     control.set(dhcp_silent=False)
-    until(lambda: "10.42.0.100" in lab.addresses())
+    until(lambda: lab.answers("10.42.0.100"))
 
 
 def test_an_unreachable_proxmox_refuses_connections_until_it_is_back(lab: RunningLab) -> None:
@@ -357,14 +272,24 @@ def test_proxmox_fetches_an_image_of_a_posted_schematic(lab: RunningLab, tmp_pat
     )
 
 
+UNPRIVILEGED = """
+import os, sys
+from pathlib import Path
+from tests.lab.running import RunningLab, until
+lab = RunningLab(Path(sys.argv[1]), Path(sys.argv[2]))
+started = lab("start")
+assert started.returncode == 0, started.stderr
+lab.start_machine()
+until(lambda: lab.answers("10.42.0.100"))
+print(os.geteuid(), lab.inside("id", "-u").strip(), lab("stop").returncode)
+"""
+
+
 def test_anyone_may_run_a_lab_in_a_user_namespace(make_lab: Callable[[], RunningLab], node: Path) -> None:
     """Within a user namespace whose only user is not root: how a test that runs as root gets there."""
     lab = make_lab()
-    words = f"{sys.executable} -m lab"
-    script = f"id -u && {words} start >&2 && {words} exec -- id -u && {words} stop >&2"
-    environment = {**os.environ, "LAB_DIRECTORY": str(lab.directory.root), "LAB_TALOS_NODE": str(node)}
-    command = ["unshare", "--user", "--map-user=1000", "--map-group=1000", "sh", "-c", script]
-    done = subprocess.run(
-        command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=SECONDS, check=False
-    )
-    assert (done.returncode, done.stdout) == (0, "1000\n0\n"), done.stderr
+    Client(lab.directory).set(task_seconds=0)
+    user = ["unshare", "--user", "--map-user=1000", "--map-group=1000"]
+    command = [*user, sys.executable, "-c", UNPRIVILEGED, str(lab.directory.root), str(node)]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=4 * SECONDS, check=False)
+    assert (done.returncode, done.stdout) == (0, "1000 0 0\n"), done.stderr

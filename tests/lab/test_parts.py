@@ -13,6 +13,7 @@ from lab.control import Client, ControlError, Faults
 from lab.datacentre import Dhcp
 from lab.dhcp import Leases, PoolExhaustedError
 from lab.directory import LabDirectory
+from lab.network.bridges import NetworkError
 from lab.proxmox.tasks import Task, Tasks
 from lab.schematics import Schematics
 
@@ -96,6 +97,29 @@ async def test_a_change_holds_when_it_is_acknowledged(directory: LabDirectory) -
     assert heard == [True]
     assert Client(directory).faults().proxmox_unreachable
     assert await asyncio.to_thread(Client(directory).status) == {"guests": []}
+    await server.stop()
+
+
+@pytest.mark.parametrize(
+    ("problem", "words"),
+    [
+        (NetworkError("no more bridges"), "^no more bridges$"),
+        (RuntimeError("a mistake of ours"), "broke off, see .*log"),
+    ],
+    ids=["foreseen", "unforeseen"],
+)
+async def test_a_change_that_cannot_be_made_is_an_error(
+    directory: LabDirectory, problem: Exception, words: str
+) -> None:
+    server = control.Server(directory, dict, Schematics(directory, {}).post)
+
+    async def fail() -> None:
+        raise problem
+
+    server.on_change(fail)
+    await server.start()
+    with pytest.raises(ControlError, match=words):
+        await asyncio.to_thread(Client(directory).set, proxmox_unreachable=True)
     await server.stop()
 
 

@@ -25,8 +25,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from lab.namespace import namespace_of
+
 REPOSITORY = Path(__file__).parents[3]
 FACTORY, DISCOVERY = "10.5.255.1", "10.5.255.2"
+GATEWAYS = ("10.5.0.1/16", "10.6.0.1/16", "fd05::1/64")
+LARGEST_MTU = 9000
 NAMES = {FACTORY: ("factory.talos.dev", "ghcr.io"), DISCOVERY: ("discovery.talos.dev",)}
 REBOOT = 64
 
@@ -51,14 +55,21 @@ class Machine:
         return (self.folder / "console.log").read_text()
 
     def start(self) -> None:
+        """Start it in a network of its own, into which its cards are put before it runs."""
         (self.folder / "machine.json").write_text(json.dumps(self.hardware))
+        script = 'ip link set lo up && read plugged_in && exec "$0" "$@" < /dev/null'
+        command = ["unshare", "--net", "sh", "-c", script, str(self.site.binary), "machine", str(self.folder)]
         with (self.folder / "console.log").open("ab") as console:
-            self.process = self.site.spawn([str(self.site.binary), "machine", str(self.folder)], console)
+            self.process = self.site.spawn(command, console, stdin=subprocess.PIPE)
+        self.site.plug_in(self.process.pid, f"tap{self.hardware['vmid']}i", self.hardware["nics"])
+        assert self.process.stdin
+        self.process.stdin.write(b"plugged in\n")
+        self.process.stdin.close()
 
     def kill(self) -> None:
         """A power cut."""
         assert self.process
-        self.process.kill()
+        os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
         self.process = None
 
@@ -70,6 +81,16 @@ class Machine:
         self.process = None
         if code == REBOOT:
             self.start()
+
+    def child(self, name: str) -> int | None:
+        """The process of that name which the machine has started."""
+        assert self.process
+        for path in Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(OSError):
+                before, _, after = path.read_text().rpartition(") ")
+                if before.endswith(f"({name}") and int(after.split()[1]) == self.process.pid:
+                    return int(path.parent.name)
+        return None
 
     def memory(self) -> float:
         """Resident memory in MB."""
@@ -85,15 +106,30 @@ class Site:
         self.folder, self.binary, self.talosctl_binary = folder, binary, talosctl
         self.machines: list[Machine] = []
         self.processes: list[subprocess.Popen[bytes]] = []
-        self.environment = {**os.environ, "SSL_CERT_FILE": str(folder / "ca.crt"), "HOME": str(folder)}
+        programs = f"{REPOSITORY / '.toolchain' / 'bin'}:{os.environ['PATH']}"
+        own = {"SSL_CERT_FILE": str(folder / "ca.crt"), "HOME": str(folder), "PATH": programs}
+        self.environment = {**os.environ, **own}
         self.environment.pop("TALOSCONFIG", None)
         write_authority(folder)
         hosts = folder / "hosts"
         entries = [f"{address} {' '.join(names)}\n" for address, names in NAMES.items()]
         hosts.write_text("".join(["127.0.0.1 localhost\n", *entries]))
+        resolver = folder / "resolv.conf"
+        resolver.write_text("nameserver 127.0.0.1\noptions timeout:1 attempts:1\n")  # nobody: names are in hosts
         user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
-        addresses = " && ".join(f"ip addr add {address}/32 dev lo" for address in NAMES)
-        script = f"ip link set lo up && {addresses} && mount --bind {hosts} /etc/hosts && echo ready && cat"
+        addresses = [f"{address}/16" for address in NAMES]
+        steps = [
+            "ip link set lo up",
+            # With an address of its own: machines remember it while other cables come and go.
+            f"ip link add site address 02:00:00:00:00:01 mtu {LARGEST_MTU} type bridge forward_delay 0",
+            *(f"ip addr add {address} dev site" for address in [*GATEWAYS, *addresses]),
+            "ip link set site up",
+            f"mount --bind {hosts} /etc/hosts",
+            f"mount --bind {resolver} {os.path.realpath('/etc/resolv.conf')}",
+            "echo ready",
+            "cat",
+        ]
+        script = " && ".join(steps)
         self.keeper = subprocess.Popen(
             ["unshare", *user, "--net", "--mount", "sh", "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
@@ -115,12 +151,28 @@ class Site:
                 [str(self.binary), "discovery", *arguments, "--key", str(self.folder / "server.key")], log
             )
 
-    def spawn(self, command: list[str], output: Any) -> subprocess.Popen[bytes]:
+    def spawn(self, command: list[str], output: Any, stdin: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
+        """Start a command inside, in a process group of its own."""
         process = subprocess.Popen(
-            [*self.enter, *command], env=self.environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output
-        )
+            [*self.enter, *command], env=self.environment, stdin=stdin, stdout=output, stderr=output,
+            start_new_session=True,
+        )  # fmt: skip
         self.processes.append(process)
         return process
+
+    def plug_in(self, pid: int, ports: str, nics: list[dict[str, Any]]) -> None:
+        """Put cards into the network of a process, once it has one of its own, and their cables into the bridge."""
+        others = {namespace_of(other, "net") for other in (self.keeper.pid, "self")}
+        self.wait("a network", lambda: namespace_of(pid, "net") not in others)
+        steps = []
+        for number, nic in enumerate(nics):
+            card = f"name {nic['name']} address {nic['mac']} mtu {nic.get('mtu', 1500)} netns {pid}"
+            # The kernel takes its time with the network of the boot before.
+            steps.append(f"ip link del {ports}{number} 2> /dev/null || true")
+            steps.append(f"ip link add {ports}{number} mtu {LARGEST_MTU} type veth peer {card}")
+            steps.append(f"ip link set {ports}{number} master site up")
+        done = subprocess.run([*self.enter, "sh", "-ec", "\n".join(steps)], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
 
     def run(self, *command: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
         """Run a command inside, to its end, and be the hypervisor meanwhile."""
@@ -195,7 +247,7 @@ class Site:
     def close(self) -> None:
         for process in self.processes:
             if process.poll() is None:
-                process.kill()
+                os.killpg(process.pid, signal.SIGKILL)
             process.wait()
         assert self.keeper.stdin
         assert self.keeper.stdout

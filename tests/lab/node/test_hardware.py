@@ -129,7 +129,9 @@ def test_a_machine_with_all_that_there_is(site: Site, imported: Any) -> None:
     for endpoint in (second, "fd05::13"):
         assert "v1.13.0" in cluster("version", endpoint=endpoint)
     links = {link["metadata"]["id"]: link["spec"]["mtu"] for link in cluster.resources("links", address)}
-    assert links == {"eth0": 1500, "eth1": 8000}
+    assert links == {"lo": 65536, "eth0": 1500, "eth1": 8000}
+    routes = {route["metadata"]["id"] for route in cluster.resources("routes", address)}
+    assert {"inet4/10.5.0.1//1024", "inet4//10.6.0.0/16/0"} <= routes
     disk = cluster.resources("disks", address, "sdb")[0]["spec"]
     assert (disk["serial"], disk["rotational"], disk["transport"]) == ("data-1", True, "virtio")
     volume = cluster.resources("volumestatus", address, "u-data")[0]["spec"]

@@ -7,7 +7,9 @@ them and a worker, and then what is done to a cluster.
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 import subprocess
 from functools import partial
 from typing import Any
@@ -259,6 +261,19 @@ def test_a_power_cut_loses_nothing(site: Site, machines: dict[str, Machine], clu
     assert sorted(cluster("etcd", "members").splitlines()[1:]) == sorted(before.splitlines()[1:])
 
 
+def test_etcd_is_a_process_that_is_started_again(site: Site, machines: dict[str, Machine], cluster: Cluster) -> None:
+    machine, address = machines["cp2"], CONTROL_PLANES["cp2"]
+    first = machine.child("etcd")
+    os.kill(first, signal.SIGKILL)
+    site.wait("another etcd", lambda: machine.child("etcd") not in (None, first))
+    site.wait("a healthy etcd", lambda: "HEALTH   OK" in cluster("service", "etcd", node=address))
+    events = cluster("service", "etcd", node=address)
+    assert 'Error running Containerd(etcd), going to restart forever: task "etcd" failed: signal: killed' in events
+    (spec,) = cluster.resources("etcdspec", address)
+    assert spec["spec"]["advertisedAddresses"] == [address]
+    assert spec["spec"]["listenClientAddresses"] == ["0.0.0.0"]
+
+
 def test_events_and_logs(site: Site, machines: dict[str, Machine], cluster: Cluster) -> None:
     address = CONTROL_PLANES["cp1"]
     assert "[talos]" in cluster("dmesg", node=address)
@@ -291,6 +306,20 @@ def test_etcd_maintenance(site: Site, machines: dict[str, Machine], cluster: Clu
     assert len(leaders) == 1
     cluster("etcd", "forfeit-leadership", node=leaders[0])
     site.wait("another leader", lambda: not is_leader(cluster, leaders[0]))
+
+
+def test_a_member_that_has_left_comes_back_with_a_reboot(
+    site: Site, machines: dict[str, Machine], cluster: Cluster
+) -> None:
+    machine, address = machines["cp3"], CONTROL_PLANES["cp3"]
+    cluster("etcd", "leave", node=address)
+    assert len(cluster("etcd", "members").splitlines()) == 3
+    site.wait("the end of the service", lambda: "Finished" in cluster("service", "etcd", node=address))
+    assert machine.child("etcd") is None
+    assert not (machine.disk / "EPHEMERAL" / "etcd").exists()
+    cluster("reboot", "--wait=false", node=address)
+    site.wait("four lines", lambda: len(cluster.attempt("etcd", "members").stdout.splitlines()) == 4)
+    site.wait("running", partial(cluster.runs, address))
 
 
 def is_leader(cluster: Cluster, address: str) -> bool:
@@ -346,8 +375,23 @@ def test_the_last_member_does_not_leave(site: Site, cluster: Cluster) -> None:
     refused = alone.attempt("reset", node="10.5.0.31")
     assert "not enough started members" in refused.stderr
     site.wait("running", partial(alone.runs, "10.5.0.31"))
+    comes_back_from_a_snapshot(site, machine, alone)
     alone("reset", "--graceful=false", node="10.5.0.31")
     site.wait("power off", lambda: machine.process is None)
+
+
+def comes_back_from_a_snapshot(site: Site, machine: Machine, alone: Cluster) -> None:
+    """A cluster of one loses its data, and gets it back."""
+    snapshot, boots = site.folder / "alone.snapshot", len(machine.exits)
+    alone("etcd", "snapshot", str(snapshot))
+    (member,) = alone("etcd", "members").splitlines()[1:]
+    alone("reset", "--graceful=false", "--reboot", "--system-labels-to-wipe", "EPHEMERAL", "--wait=false")
+    site.wait("a reboot", partial(rebooted, machine, boots))
+    site.wait("etcd", lambda: "Preparing" in alone.attempt("service", "etcd").stdout)
+    alone("bootstrap", "--recover-from", str(snapshot))
+    site.wait("running", partial(alone.runs, "10.5.0.31"))
+    (recovered,) = alone("etcd", "members").splitlines()[1:]
+    assert recovered.split()[2:] == member.split()[2:]
 
 
 def test_an_older_image_speaks_its_own_dialect(site: Site, cluster: Cluster) -> None:
@@ -401,13 +445,25 @@ def test_a_machine_without_a_lease_gets_its_address_later(site: Site) -> None:
     machine.start()
     site.wait("the agent", lambda: (machine.folder / "run" / "agent.sock").exists())
     interfaces = {"execute": "guest-network-get-interfaces"}
-    assert "ip-addresses" not in ask_agent(machine, interfaces)[0]["return"][1]
+    assert ipv4(ask_agent(machine, interfaces)[0]) == {"lo": ["127.0.0.1/8"], "eth0": []}
     (machine.folder / "dhcp.json").write_text(json.dumps({nic["mac"]: lease}))
     site.wait("maintenance mode", lambda: in_maintenance(site, "10.5.0.61"))
     pong, answer, unknown = ask_agent(machine, {"execute": "guest-ping"}, interfaces, {"execute": "guest-fly"})
     assert pong == {"return": {}}
-    assert answer["return"][1]["ip-addresses"] == [{"ip-address": "10.5.0.61", "ip-address-type": "ipv4", "prefix": 16}]
+    assert ipv4(answer) == {"lo": ["127.0.0.1/8"], "eth0": ["10.5.0.61/16"]}
     assert unknown["error"]["class"] == "CommandNotFound"
+
+
+def ipv4(answer: dict[str, Any]) -> dict[str, list[str]]:
+    """The IPv4 addresses of each interface that a guest agent told."""
+    return {
+        interface["name"]: [
+            f"{address['ip-address']}/{address['prefix']}"
+            for address in interface.get("ip-addresses", [])
+            if address["ip-address-type"] == "ipv4"
+        ]
+        for interface in answer["return"]
+    }
 
 
 def test_one_machine_is_one_process(site: Site, machines: dict[str, Machine]) -> None:

@@ -25,8 +25,8 @@ const agentVersion = "9.2.0"
 
 // Agent answers the hypervisor.
 type Agent struct {
-	// Network is the machine's current network.
-	Network func() network.Network
+	// Interfaces are the machine's links with their addresses.
+	Interfaces func() []network.Interface
 	// Hostname is the machine's name.
 	Hostname func() string
 	// Shutdown powers off, halts or reboots the machine.
@@ -144,7 +144,7 @@ func (a *Agent) execute(asked request) (any, *failure) {
 	case "guest-get-osinfo":
 		return map[string]any{"id": "talos", "name": "Talos"}, nil
 	case "guest-network-get-interfaces":
-		return interfaces(a.Network()), nil
+		return described(a.Interfaces()), nil
 	case "guest-shutdown":
 		arguments := struct {
 			Mode string `json:"mode"`
@@ -178,17 +178,14 @@ type networkInterface struct {
 	Addresses       []address `json:"ip-addresses,omitempty"`
 }
 
-func interfaces(current network.Network) []networkInterface {
-	list := []networkInterface{{
-		Name: "lo", HardwareAddress: "00:00:00:00:00:00",
-		Addresses: []address{described(netip.MustParsePrefix("127.0.0.1/8")), described(netip.MustParsePrefix("::1/128"))},
-	}}
+func described(current []network.Interface) []networkInterface {
+	list := make([]networkInterface, 0, len(current))
 
-	for _, link := range current.Links {
-		entry := networkInterface{Name: link.Name, HardwareAddress: strings.ToLower(link.MAC)}
+	for _, link := range current {
+		entry := networkInterface{Name: link.Name, HardwareAddress: link.MAC}
 
 		for _, prefix := range link.Addresses {
-			entry.Addresses = append(entry.Addresses, described(prefix))
+			entry.Addresses = append(entry.Addresses, describedAddress(prefix))
 		}
 
 		list = append(list, entry)
@@ -197,7 +194,7 @@ func interfaces(current network.Network) []networkInterface {
 	return list
 }
 
-func described(prefix netip.Prefix) address {
+func describedAddress(prefix netip.Prefix) address {
 	kind := "ipv4"
 	if prefix.Addr().Is6() {
 		kind = "ipv6"

@@ -22,10 +22,11 @@ func TestTheProtocol(t *testing.T) {
 
 	modes := make(chan string, 1)
 	guest := &agent.Agent{
-		Network: func() network.Network {
-			return network.Network{Links: []network.Link{
-				{Name: "eth0", MAC: "BC:24:11:00:00:01", Addresses: []netip.Prefix{netip.MustParsePrefix("10.5.0.11/16")}},
-			}}
+		Interfaces: func() []network.Interface {
+			return []network.Interface{
+				{Name: "lo", MAC: "00:00:00:00:00:00", Addresses: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/8")}},
+				{Name: "eth0", MAC: "bc:24:11:00:00:01", Addresses: []netip.Prefix{netip.MustParsePrefix("10.5.0.11/16")}},
+			}
 		},
 		Hostname: func() string { return "cp1" },
 		Shutdown: func(mode string) error {

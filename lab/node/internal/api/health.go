@@ -157,7 +157,7 @@ func (s *Server) dialNodes(ctx context.Context, info *cluster.ClusterInfo) (*che
 		}
 
 		connection, err := grpc.NewClient("passthrough:///"+net.JoinHostPort(text, strconv.Itoa(constants.ApidPort)),
-			grpc.WithTransportCredentials(credentials.NewTLS(tlsConfig)), s.node.Dialer().GRPC())
+			grpc.WithTransportCredentials(credentials.NewTLS(tlsConfig)))
 		if err != nil {
 			checked.close()
 

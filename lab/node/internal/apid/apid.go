@@ -22,7 +22,6 @@ import (
 	"google.golang.org/grpc/test/bufconn"
 
 	"cluster-stack/lab/node/internal/authz"
-	"cluster-stack/lab/node/internal/network"
 	"cluster-stack/lab/node/internal/pki"
 )
 
@@ -47,8 +46,6 @@ type Server struct {
 	Local func(target string) bool
 	// Maintenance serves everybody as a reader and routes nothing.
 	Maintenance bool
-	// Dialer dials other nodes.
-	Dialer network.Dialer
 	// Machined is the machine's own API.
 	Machined *grpc.Server
 }
@@ -74,7 +71,7 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 
 	defer connection.Close() //nolint:errcheck
 
-	remotes := newRemotes(s.Identity, s.Dialer)
+	remotes := newRemotes(s.Identity)
 	defer remotes.close()
 
 	router := &router{local: &local{connection: connection}, remotes: remotes, server: s}

@@ -13,7 +13,6 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
-	"cluster-stack/lab/node/internal/network"
 	"cluster-stack/lab/node/internal/pki"
 )
 
@@ -45,7 +44,7 @@ func TestWhereACallGoes(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			identity := func() *pki.Identity { return test.identity }
 			router := &router{
-				local: &local{}, remotes: newRemotes(identity, network.Dialer{}),
+				local: &local{}, remotes: newRemotes(identity),
 				server: &Server{
 					Identity: identity, Maintenance: test.maintenance,
 					Local: func(target string) bool { return target == "10.5.0.21" },

@@ -21,7 +21,6 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"cluster-stack/lab/node/internal/authz"
-	"cluster-stack/lab/node/internal/network"
 	"cluster-stack/lab/node/internal/pki"
 )
 
@@ -49,14 +48,13 @@ func (l *local) BuildError(bool, error) ([]byte, error) { return nil, nil }
 // remotes are the other nodes' API daemons, by target.
 type remotes struct {
 	identity func() *pki.Identity
-	dialer   network.Dialer
 
 	mu      sync.Mutex
 	targets map[string]*remote
 }
 
-func newRemotes(identity func() *pki.Identity, dialer network.Dialer) *remotes {
-	return &remotes{identity: identity, dialer: dialer, targets: map[string]*remote{}}
+func newRemotes(identity func() *pki.Identity) *remotes {
+	return &remotes{identity: identity, targets: map[string]*remote{}}
 }
 
 func (r *remotes) get(target string) (*remote, error) {
@@ -69,7 +67,7 @@ func (r *remotes) get(target string) (*remote, error) {
 
 	backend, ok := r.targets[target]
 	if !ok {
-		backend = &remote{target: target, identity: r.identity, dialer: r.dialer}
+		backend = &remote{target: target, identity: r.identity}
 		r.targets[target] = backend
 	}
 
@@ -92,7 +90,6 @@ func (r *remotes) close() {
 type remote struct {
 	target   string
 	identity func() *pki.Identity
-	dialer   network.Dialer
 
 	mu         sync.Mutex
 	connection *grpc.ClientConn
@@ -143,7 +140,6 @@ func (r *remote) GetConnection(ctx context.Context, _ string) (context.Context, 
 		grpc.WithTransportCredentials(credentials.NewTLS(identity.ClientConfig())),
 		grpc.WithConnectParams(grpc.ConnectParams{Backoff: delays, MinConnectTimeout: connectTimeout}),
 		grpc.WithSharedWriteBuffer(true),
-		r.dialer.GRPC(),
 		callOptions())
 
 	r.connection, r.usedBy = connection, identity

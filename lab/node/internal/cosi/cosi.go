@@ -72,7 +72,7 @@ func New(ctx context.Context) (state.State, error) {
 		&block.Disk{}, &block.SystemDisk{}, &block.VolumeStatus{}, &block.DiscoveredVolume{},
 		&cluster.Affiliate{}, &cluster.Config{}, &cluster.Identity{}, &cluster.Info{}, &cluster.Member{},
 		&config.MachineConfig{}, &config.MachineType{},
-		&etcd.Member{},
+		&etcd.Config{}, &etcd.Member{}, &etcd.Spec{},
 		&hardware.PCIDevice{}, &hardware.SystemInformation{},
 		&k8s.BootstrapManifestsConfig{}, &k8s.Endpoint{}, &k8s.Nodename{}, &k8s.NodeStatus{}, &k8s.StaticPodStatus{},
 		&network.AddressStatus{}, &network.HostnameStatus{}, &network.LinkStatus{}, &network.NodeAddress{},

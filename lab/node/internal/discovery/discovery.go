@@ -23,9 +23,6 @@ import (
 	"github.com/siderolabs/talos/pkg/machinery/config/machine"
 	"github.com/siderolabs/talos/pkg/machinery/resources/cluster"
 	"go.uber.org/zap"
-	"google.golang.org/grpc"
-
-	"cluster-stack/lab/node/internal/network"
 )
 
 const ttl = 30 * time.Minute
@@ -81,7 +78,7 @@ type Client struct {
 
 // Start starts a client; changed is signalled whenever the affiliates change.
 func Start(
-	ctx context.Context, dialer network.Dialer, settings config.ClusterConfig, nodeID, version string, changed chan<- struct{},
+	ctx context.Context, settings config.ClusterConfig, nodeID, version string, changed chan<- struct{},
 ) (*Client, error) {
 	endpoint, insecure, ok, err := Endpoint(settings)
 	if err != nil || !ok {
@@ -100,8 +97,8 @@ func Start(
 
 	inner, err := client.NewClient(client.Options{
 		Cipher: block, Endpoint: endpoint, ClusterID: settings.ID(), AffiliateID: nodeID, TTL: ttl, Insecure: insecure,
-		ClientVersion: version, DialOptions: []grpc.DialOption{dialer.GRPC()},
-		TLSConfig: func() *tls.Config { return &tls.Config{MinVersion: tls.VersionTLS12} },
+		ClientVersion: version,
+		TLSConfig:     func() *tls.Config { return &tls.Config{MinVersion: tls.VersionTLS12} },
 	})
 	if err != nil {
 		return nil, fmt.Errorf("error initializing discovery client: %w", err)

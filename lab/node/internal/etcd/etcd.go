@@ -1,7 +1,7 @@
-// Package etcd runs the etcd member of a control plane: the real server,
-// embedded, with mutual TLS from the machine configuration's etcd authority. It
-// knows how a member starts, joins, leaves and is asked; when to do so is
-// decided by the machine.
+// Package etcd runs the etcd member of a control plane: the real server, as a
+// program of the machine, with mutual TLS from the machine configuration's etcd
+// authority. It knows how a member starts, joins, leaves and is asked; when to
+// do so is decided by the machine.
 package etcd
 
 import (
@@ -10,88 +10,123 @@ import (
 	stdx509 "crypto/x509"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
-	"net/url"
 	"os"
 	"path/filepath"
-	"strconv"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/siderolabs/crypto/x509"
 	"github.com/siderolabs/talos/pkg/machinery/constants"
+	"github.com/siderolabs/talos/pkg/machinery/resources/etcd"
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
-	"go.etcd.io/etcd/client/pkg/v3/transport"
 	clientv3 "go.etcd.io/etcd/client/v3"
-	"go.etcd.io/etcd/etcdutl/v3/snapshot"
-	"go.etcd.io/etcd/pkg/v3/featuregate"
-	"go.etcd.io/etcd/server/v3/embed"
-	"go.etcd.io/etcd/server/v3/features"
 	"go.uber.org/zap"
-	"go.uber.org/zap/zapcore"
 	"google.golang.org/grpc"
 
-	"cluster-stack/lab/node/internal/network"
 	"cluster-stack/lab/node/internal/pki"
+	"cluster-stack/lab/node/internal/process"
 )
 
-// What keeps a member small: a lab cluster holds megabytes, not gigabytes.
 const (
-	quotaBytes       = 256 << 20
-	snapshotCount    = 1000
-	catchUpEntries   = 500
-	maxRequestBytes  = 3 << 19
-	stopTimeout      = 10 * time.Second
 	dialTimeout      = 5 * time.Second
 	callTimeout      = 15 * time.Second
+	stopTimeout      = 10 * time.Second // of Talos' service runner
 	recoveryFile     = "etcd.snapshot"
-	stateNew         = "new"
-	stateExisting    = "existing"
 	privateFile      = os.FileMode(0o600)
 	privateDirectory = os.FileMode(0o700)
+
+	authority         = "ca.crt"
+	serverCertificate = "server.crt"
+	serverKey         = "server.key"
+	peerCertificate   = "peer.crt"
+	peerKey           = "peer.key"
 )
+
+// cipherSuites are those that Talos lets etcd offer.
+const cipherSuites = "ETCD_CIPHER_SUITES=TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256," +
+	"TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384," +
+	"TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305,TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305"
 
 // Config is what a member is made of.
 type Config struct {
-	Name    string
-	Address netip.Addr
+	Spec    etcd.SpecSpec
 	DataDir string // on the EPHEMERAL partition
 	PKIDir  string // etcd reads its certificates from files
 	PKI     *pki.Etcd
+	Env     []string
 	Log     func(line string)
-	Dialer  network.Dialer
 }
 
 // Member is the etcd member of this machine, running or not.
 type Member struct {
 	config Config
 
-	mu     sync.Mutex
-	server *embed.Etcd
+	mu        sync.Mutex
+	pki       *pki.Etcd
+	command   []string
+	process   *process.Process
+	id        uint64 // once it is known
+	dismissed bool   // stopped on purpose, or about to be
 }
 
 // NewMember prepares a member and writes its certificates.
 func NewMember(config Config) (*Member, error) {
 	member := &Member{config: config}
 
-	if err := os.MkdirAll(config.PKIDir, privateDirectory); err != nil {
+	if _, err := member.arguments(nil); err != nil {
 		return nil, err
 	}
 
-	for name, data := range map[string][]byte{
-		"ca.crt":     config.PKI.CA,
-		"server.crt": config.PKI.Server.Crt, "server.key": config.PKI.Server.Key,
-		"peer.crt": config.PKI.Peer.Crt, "peer.key": config.PKI.Peer.Key,
-	} {
-		if err := os.WriteFile(filepath.Join(config.PKIDir, name), data, privateFile); err != nil {
-			return nil, err
-		}
+	if err := member.SetPKI(config.PKI); err != nil {
+		return nil, err
 	}
 
 	return member, os.MkdirAll(config.DataDir, privateDirectory)
+}
+
+// SetPKI writes other certificates; etcd reads them with every connection.
+func (m *Member) SetPKI(certificates *pki.Etcd) error {
+	if err := os.MkdirAll(m.config.PKIDir, privateDirectory); err != nil {
+		return err
+	}
+
+	for name, data := range map[string][]byte{
+		authority:         certificates.CA,
+		serverCertificate: certificates.Server.Crt, serverKey: certificates.Server.Key,
+		peerCertificate: certificates.Peer.Crt, peerKey: certificates.Peer.Key,
+	} {
+		if err := replaceFile(filepath.Join(m.config.PKIDir, name), data); err != nil {
+			return err
+		}
+	}
+
+	m.mu.Lock()
+	m.pki = certificates
+	m.mu.Unlock()
+
+	return nil
+}
+
+// PKI are the certificates that the member has now.
+func (m *Member) PKI() *pki.Etcd {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+
+	return m.pki
+}
+
+func replaceFile(path string, data []byte) error {
+	draft := path + ".new"
+
+	if err := os.WriteFile(draft, data, privateFile); err != nil {
+		return err
+	}
+
+	return os.Rename(draft, path)
 }
 
 // HasData reports whether the data directory holds anything: the member
@@ -102,55 +137,29 @@ func HasData(dataDir string) bool {
 	return err == nil && len(entries) > 0
 }
 
-// URL is the address of a port of the member.
-func memberURL(address netip.Addr, port int) url.URL {
-	return url.URL{Scheme: "https", Host: net.JoinHostPort(address.String(), strconv.Itoa(port))}
+func (m *Member) name() string { return m.config.Spec.Name }
+
+func (m *Member) peerURLs() []string {
+	return urls(m.config.Spec.AdvertisedAddresses, constants.EtcdPeerPort)
 }
 
-func (m *Member) peerURL() string {
-	address := memberURL(m.config.Address, constants.EtcdPeerPort)
-
-	return address.String()
-}
-
-// Endpoint is the member's own client endpoint.
+// Endpoint is the member's client endpoint for this machine itself.
 func (m *Member) Endpoint() string {
-	address := memberURL(m.config.Address, constants.EtcdClientPort)
+	address := m.config.Spec.ListenClientAddresses[0]
+	if address.IsUnspecified() {
+		address = loopback
+	}
 
-	return address.String()
+	return netip.AddrPortFrom(address, constants.EtcdClientPort).String()
 }
 
 // Bootstrap starts a new cluster of one member.
 func (m *Member) Bootstrap() error {
-	return m.start(m.config.Name+"="+m.peerURL(), stateNew)
+	return m.begin(&cluster{members(m.name(), m.peerURLs()), stateNew})
 }
 
 // Resume starts a member that has data.
-func (m *Member) Resume() error { return m.start("", stateExisting) }
-
-// Recover makes the data directory from an uploaded snapshot and starts a new
-// cluster of one member with it.
-func (m *Member) Recover(skipHashCheck bool) error {
-	path := m.RecoveryPath()
-
-	if err := snapshot.NewV3(zap.NewNop()).Restore(snapshot.RestoreConfig{
-		SnapshotPath: path, Name: m.config.Name, OutputDataDir: m.config.DataDir,
-		PeerURLs: []string{m.peerURL()}, InitialCluster: m.config.Name + "=" + m.peerURL(), SkipHashCheck: skipHashCheck,
-	}); err != nil {
-		return fmt.Errorf("error recovering from the snapshot: %w", err)
-	}
-
-	if err := os.Remove(path); err != nil {
-		return fmt.Errorf("error deleting snapshot: %w", err)
-	}
-
-	return m.Resume()
-}
-
-// RecoveryPath is where an uploaded snapshot waits for the bootstrap.
-func (m *Member) RecoveryPath() string {
-	return filepath.Join(filepath.Dir(m.config.DataDir), recoveryFile)
-}
+func (m *Member) Resume() error { return m.begin(nil) }
 
 // Join adds this machine as a learner to the cluster that the endpoints belong
 // to and starts it. It returns the learner's id, to be promoted.
@@ -160,7 +169,7 @@ func (m *Member) Join(ctx context.Context, endpoints []netip.Addr) (uint64, erro
 		return 0, err
 	}
 
-	return id, m.start(initial, stateExisting)
+	return id, m.begin(&cluster{initial, stateExisting})
 }
 
 func (m *Member) addLearner(ctx context.Context, endpoints []netip.Addr) (string, uint64, error) {
@@ -183,14 +192,14 @@ func (m *Member) addLearner(ctx context.Context, endpoints []netip.Addr) (string
 		// A member of this name is this machine before its disk was wiped. One
 		// without a name at this address is this machine too: it was killed
 		// after it had been added and before it had started.
-		if member.Name == m.config.Name || (member.Name == "" && len(member.PeerURLs) == 1 && member.PeerURLs[0] == m.peerURL()) {
+		if member.Name == m.name() || (member.Name == "" && slices.Equal(member.PeerURLs, m.peerURLs())) {
 			if _, err := client.MemberRemove(ctx, member.ID); err != nil {
 				return "", 0, fmt.Errorf("error removing self from the member list: %w", err)
 			}
 		}
 	}
 
-	added, err := client.MemberAddAsLearner(ctx, []string{m.peerURL()})
+	added, err := client.MemberAddAsLearner(ctx, m.peerURLs())
 	if err != nil {
 		return "", 0, fmt.Errorf("error adding member: %w", err)
 	}
@@ -200,12 +209,10 @@ func (m *Member) addLearner(ctx context.Context, endpoints []netip.Addr) (string
 	for _, member := range added.Members {
 		name := member.Name
 		if member.ID == added.Member.ID {
-			name = m.config.Name
+			name = m.name()
 		}
 
-		for _, peer := range member.PeerURLs {
-			initial = append(initial, name+"="+peer)
-		}
+		initial = append(initial, members(name, member.PeerURLs))
 	}
 
 	return strings.Join(initial, ","), added.Member.ID, nil
@@ -217,10 +224,6 @@ func (m *Member) Promote(ctx context.Context, id uint64, endpoints []netip.Addr)
 	var failed error
 
 	for _, endpoint := range endpoints {
-		if endpoint == m.config.Address {
-			continue
-		}
-
 		failed = m.promoteAt(ctx, id, endpoint)
 		if failed == nil || errors.Is(failed, rpctypes.ErrMemberNotLearner) {
 			return nil
@@ -250,126 +253,81 @@ func (m *Member) promoteAt(ctx context.Context, id uint64, endpoint netip.Addr) 
 	return err
 }
 
-func (m *Member) start(initialCluster, clusterState string) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-
-	if m.server != nil {
-		return errors.New("etcd is already running")
-	}
-
-	server, err := embed.StartEtcd(m.serverConfig(initialCluster, clusterState))
+// begin starts etcd with new arguments.
+func (m *Member) begin(initial *cluster) error {
+	list, err := m.arguments(initial)
 	if err != nil {
 		return err
 	}
 
-	m.server = server
+	m.mu.Lock()
+	defer m.mu.Unlock()
+
+	if m.process != nil {
+		return errors.New("etcd is already running")
+	}
+
+	m.command, m.id = list, 0
+
+	return m.start()
+}
+
+// Restart starts etcd once more, as it was started before.
+func (m *Member) Restart() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+
+	return m.start()
+}
+
+func (m *Member) start() error {
+	started, err := process.Start(process.Program{
+		Name: "etcd", Arguments: m.command, Env: append(slices.Clone(m.config.Env), cipherSuites), Log: m.config.Log,
+	})
+	if err != nil {
+		return err
+	}
+
+	m.process, m.dismissed = started, false
 
 	return nil
 }
 
-func (m *Member) serverConfig(initialCluster, clusterState string) *embed.Config {
-	file := func(name string) string { return filepath.Join(m.config.PKIDir, name) }
-	tlsInfo := func(kind string) transport.TLSInfo {
-		return transport.TLSInfo{
-			CertFile: file(kind + ".crt"), KeyFile: file(kind + ".key"), TrustedCAFile: file("ca.crt"), ClientCertAuth: true,
-		}
-	}
-
-	peer := memberURL(m.config.Address, constants.EtcdPeerPort)
-	client := memberURL(m.config.Address, constants.EtcdClientPort)
-
-	config := embed.NewConfig()
-	config.Name = m.config.Name
-	config.Dir = m.config.DataDir
-	config.ListenPeerUrls, config.AdvertisePeerUrls = []url.URL{peer}, []url.URL{peer}
-	config.ListenClientUrls, config.AdvertiseClientUrls = []url.URL{client}, []url.URL{client}
-	config.ClientTLSInfo, config.PeerTLSInfo = tlsInfo("server"), tlsInfo("peer")
-	config.ClusterState = clusterState
-
-	if initialCluster == "" {
-		// ignored by a member with data, but must name the member
-		initialCluster = m.config.Name + "=" + peer.String()
-	}
-
-	config.InitialCluster = initialCluster
-	config.QuotaBackendBytes = quotaBytes
-	config.SnapshotCount = snapshotCount
-	config.SnapshotCatchUpEntries = catchUpEntries
-	config.MaxRequestBytes = maxRequestBytes
-
-	// peers are told apart by where their connections come from
-	if err := config.ServerFeatureGate.(featuregate.MutableFeatureGate).SetFromMap(
-		map[string]bool{string(features.SetMemberLocalAddr): true},
-	); err != nil {
-		panic(err) // the feature is of this very version
-	}
-
-	// A killed process loses nothing that it has written; only a power cut of
-	// the whole host would, and then the lab starts anew.
-	config.UnsafeNoFsync = true
-
-	encoder := zap.NewProductionEncoderConfig()
-	encoder.EncodeTime = zapcore.ISO8601TimeEncoder
-	core := zapcore.NewCore(zapcore.NewJSONEncoder(encoder), zapcore.AddSync(lineWriter(m.config.Log)), zapcore.InfoLevel)
-	config.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.New(core))
-
-	return config
-}
-
-type lineWriter func(line string)
-
-func (w lineWriter) Write(data []byte) (int, error) {
-	w(strings.TrimRight(string(data), "\n"))
-
-	return len(data), nil
-}
-
-// Running reports whether the member runs.
-func (m *Member) Running() bool {
+// Process is the running etcd, nil where none runs.
+func (m *Member) Process() *process.Process {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 
-	return m.server != nil
+	return m.process
 }
 
-// Stopped is closed when the running member stops, wanted or not.
-func (m *Member) Stopped() <-chan struct{} {
+// Dismissed reports whether the member was stopped on purpose.
+func (m *Member) Dismissed() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 
-	if m.server == nil {
-		stopped := make(chan struct{})
-		close(stopped)
-
-		return stopped
-	}
-
-	return m.server.Server.StopNotify()
+	return m.dismissed
 }
 
-// Stop stops the member.
+// Stop stops the member, on purpose.
 func (m *Member) Stop() {
 	m.mu.Lock()
-	server := m.server
-	m.server = nil
+	running := m.process
+	m.process, m.dismissed = nil, true
 	m.mu.Unlock()
 
-	if server == nil {
-		return
+	if running != nil {
+		running.Stop(stopTimeout)
 	}
+}
 
-	closed := make(chan struct{})
+// Ended takes note of a process that has ended by itself.
+func (m *Member) Ended(process *process.Process) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 
-	go func() {
-		defer close(closed)
-
-		server.Close()
-	}()
-
-	select {
-	case <-closed:
-	case <-time.After(stopTimeout):
+	if m.process == process {
+		m.process = nil
 	}
 }
 
@@ -379,21 +337,20 @@ func (m *Member) Client(addresses []netip.Addr) (*clientv3.Client, error) {
 		return nil, errors.New("no control plane endpoints discovered")
 	}
 
-	endpoints := make([]string, 0, len(addresses))
+	return m.client(urls(addresses, constants.EtcdClientPort))
+}
 
-	for _, address := range addresses {
-		endpoint := memberURL(address, constants.EtcdClientPort)
-		endpoints = append(endpoints, endpoint.String())
-	}
+func (m *Member) client(endpoints []string) (*clientv3.Client, error) {
+	certificates := m.PKI()
 
-	tlsConfig, err := clientTLS(m.config.PKI.CA, m.config.PKI.Admin)
+	tlsConfig, err := clientTLS(certificates.CA, certificates.Admin)
 	if err != nil {
 		return nil, err
 	}
 
 	client, err := clientv3.New(clientv3.Config{
 		Endpoints: endpoints, DialTimeout: dialTimeout, TLS: tlsConfig, Logger: zap.NewNop(),
-		DialOptions: []grpc.DialOption{m.config.Dialer.GRPC()},
+		DialOptions: []grpc.DialOption{grpc.WithSharedWriteBuffer(true)},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("error building etcd client: %w", err)
@@ -404,7 +361,7 @@ func (m *Member) Client(addresses []netip.Addr) (*clientv3.Client, error) {
 
 // LocalClient is a client of this member alone.
 func (m *Member) LocalClient() (*clientv3.Client, error) {
-	return m.Client([]netip.Addr{m.config.Address})
+	return m.client([]string{m.Endpoint()})
 }
 
 func clientTLS(ca []byte, admin *x509.PEMEncodedCertificateAndKey) (*tls.Config, error) {
@@ -433,20 +390,40 @@ func (m *Member) Health(ctx context.Context, client *clientv3.Client) error {
 }
 
 // ID is the member's id.
-func (m *Member) ID() (uint64, error) {
+func (m *Member) ID(ctx context.Context) (uint64, error) {
 	m.mu.Lock()
-	defer m.mu.Unlock()
+	id := m.id
+	m.mu.Unlock()
 
-	if m.server == nil {
-		return 0, errors.New("etcd is not running")
+	if id != 0 {
+		return id, nil
 	}
 
-	return uint64(m.server.Server.MemberID()), nil
+	client, err := m.LocalClient()
+	if err != nil {
+		return 0, err
+	}
+
+	defer client.Close() //nolint:errcheck
+
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+
+	status, err := client.Status(ctx, m.Endpoint())
+	if err != nil {
+		return 0, fmt.Errorf("error getting etcd member ID: %w", err)
+	}
+
+	m.mu.Lock()
+	m.id = status.Header.MemberId
+	m.mu.Unlock()
+
+	return status.Header.MemberId, nil
 }
 
-// Readdress tells the cluster the member's address after it has changed.
-func (m *Member) Readdress(ctx context.Context, client *clientv3.Client) error {
-	id, err := m.ID()
+// Advertise tells the cluster the addresses at which the member is now.
+func (m *Member) Advertise(ctx context.Context, client *clientv3.Client, addresses []netip.Addr) error {
+	id, err := m.ID(ctx)
 	if err != nil {
 		return err
 	}
@@ -456,21 +433,25 @@ func (m *Member) Readdress(ctx context.Context, client *clientv3.Client) error {
 
 	list, err := client.MemberList(ctx)
 	if err != nil {
-		return err
+		return fmt.Errorf("error getting member list: %w", err)
 	}
 
+	wanted := urls(addresses, constants.EtcdPeerPort)
+
 	for _, member := range list.Members {
-		if member.ID == id && (len(member.PeerURLs) != 1 || member.PeerURLs[0] != m.peerURL()) {
-			_, err = client.MemberUpdate(ctx, id, []string{m.peerURL()})
+		if member.ID == id && !slices.Equal(member.PeerURLs, wanted) {
+			if _, err = client.MemberUpdate(ctx, id, wanted); err != nil {
+				return fmt.Errorf("error updating member: %w", err)
+			}
 		}
 	}
 
-	return err
+	return nil
 }
 
 // Leave removes this member from the cluster, stops it and deletes its data.
 func (m *Member) Leave(ctx context.Context, endpoints []netip.Addr) error {
-	id, err := m.ID()
+	id, err := m.ID(ctx)
 	if err != nil {
 		return err
 	}
@@ -484,6 +465,9 @@ func (m *Member) Leave(ctx context.Context, endpoints []netip.Addr) error {
 
 	ctx = clientv3.WithRequireLeader(ctx)
 
+	// once it is removed, etcd ends by itself
+	m.setDismissed(true)
+
 	for {
 		err := removeMember(ctx, client, id)
 		if err == nil || errors.Is(err, rpctypes.ErrMemberNotFound) {
@@ -492,11 +476,15 @@ func (m *Member) Leave(ctx context.Context, endpoints []netip.Addr) error {
 
 		// unhealthy: not yet connected with a quorum; stopped: shutting down
 		if !errors.Is(err, rpctypes.ErrUnhealthy) && !errors.Is(err, rpctypes.ErrStopped) {
+			m.setDismissed(false)
+
 			return fmt.Errorf("failed to leave cluster: %w", err)
 		}
 
 		select {
 		case <-ctx.Done():
+			m.setDismissed(false)
+
 			return fmt.Errorf("failed to leave cluster: %w", err)
 		case <-time.After(time.Second):
 		}
@@ -505,6 +493,12 @@ func (m *Member) Leave(ctx context.Context, endpoints []netip.Addr) error {
 	m.Stop()
 
 	return os.RemoveAll(m.config.DataDir)
+}
+
+func (m *Member) setDismissed(dismissed bool) {
+	m.mu.Lock()
+	m.dismissed = dismissed
+	m.mu.Unlock()
 }
 
 func removeMember(ctx context.Context, client *clientv3.Client, id uint64) error {
@@ -537,7 +531,7 @@ func (m *Member) ForfeitLeadership(ctx context.Context) (string, error) {
 		return "", errors.New("cannot forfeit leadership, only one member")
 	}
 
-	id, err := m.ID()
+	id, err := m.ID(ctx)
 	if err != nil {
 		return "", err
 	}

@@ -3,16 +3,20 @@ package etcd_test
 import (
 	"context"
 	"fmt"
+	"io"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/siderolabs/crypto/x509"
+	resource "github.com/siderolabs/talos/pkg/machinery/resources/etcd"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"cluster-stack/lab/node/internal/etcd"
-	"cluster-stack/lab/node/internal/network"
 	"cluster-stack/lab/node/internal/pki"
 )
 
@@ -20,21 +24,32 @@ var allAddresses = []netip.Addr{
 	netip.MustParseAddr("127.78.0.1"), netip.MustParseAddr("127.78.0.2"), netip.MustParseAddr("127.78.0.3"), netip.MustParseAddr("127.0.0.1"),
 }
 
+// The toolchain's programs, where the tests were not started through it.
+func TestMain(m *testing.M) {
+	programs, err := filepath.Abs("../../../../.toolchain/bin")
+	if err != nil {
+		panic(err)
+	}
+
+	os.Setenv("PATH", programs+":"+os.Getenv("PATH")) //nolint:errcheck
+	os.Exit(m.Run())
+}
+
 func member(t *testing.T, ca *x509.PEMEncodedCertificateAndKey, name, address, dataDir string) *etcd.Member {
 	t.Helper()
 
-	own := netip.MustParseAddr(address)
+	own := []netip.Addr{netip.MustParseAddr(address)}
 
-	// etcd does not bind its peer connections to a loopback address, so that
-	// here they come from 127.0.0.1
+	// all members share one network here, in which connections to a loopback
+	// address come from 127.0.0.1
 	certificates, err := pki.NewEtcd(ca, pki.Subject{CommonName: name, Addresses: allAddresses, DNSNames: []string{name}})
 	if err != nil {
 		t.Fatal(err)
 	}
 
 	made, err := etcd.NewMember(etcd.Config{
-		Name: name, Address: own, DataDir: dataDir, PKIDir: t.TempDir(), PKI: certificates, Log: func(string) {},
-		Dialer: network.Dialer{Source: func(netip.Addr) netip.Addr { return own }},
+		Spec:    resource.SpecSpec{Name: name, AdvertisedAddresses: own, ListenPeerAddresses: own, ListenClientAddresses: own},
+		DataDir: dataDir, PKIDir: t.TempDir(), PKI: certificates, Env: os.Environ(), Log: func(string) {},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -132,8 +147,15 @@ func TestTheLifeOfACluster(t *testing.T) {
 		t.Error(members)
 	}
 
-	// a power cut and a new process
-	two.Stop()
+	// etcd is killed and started again, and then the machine has a power cut
+	kill(t, two)
+
+	if err := two.Restart(); err != nil {
+		t.Fatal(err)
+	}
+
+	eventually(t, func() error { return health(two) })
+	kill(t, two)
 
 	two = member(t, ca, "two", address2, data2)
 	if err := two.Resume(); err != nil {
@@ -144,6 +166,123 @@ func TestTheLifeOfACluster(t *testing.T) {
 
 	if members := list(t, one); members != "one learner=false " || etcd.HasData(data2) {
 		t.Errorf("%s, data: %v", members, etcd.HasData(data2))
+	}
+
+	if !two.Dismissed() || two.Process() != nil {
+		t.Error("a member that has left still runs, or is to be started again")
+	}
+}
+
+func kill(t *testing.T, killed *etcd.Member) {
+	t.Helper()
+
+	running := killed.Process()
+	if err := syscall.Kill(running.PID(), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+
+	<-running.Done()
+	killed.Ended(running)
+
+	if killed.Dismissed() {
+		t.Error("a member that was killed counts as stopped on purpose")
+	}
+}
+
+func health(asked *etcd.Member) error {
+	client, err := asked.LocalClient()
+	if err != nil {
+		return err
+	}
+
+	defer client.Close() //nolint:errcheck
+
+	return asked.Health(context.Background(), client)
+}
+
+func TestASnapshotBringsAClusterBack(t *testing.T) {
+	authority, err := x509.NewSelfSignedCertificateAuthority(x509.ECDSA(true), x509.CommonName("etcd"))
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	ca := x509.NewCertificateAndKeyFromCertificateAuthority(authority)
+	data := filepath.Join(t.TempDir(), "etcd")
+
+	one := member(t, ca, "one", "127.78.0.1", data)
+	if err := one.Bootstrap(); err != nil {
+		t.Fatal(err)
+	}
+
+	eventually(t, func() error { return health(one) })
+
+	client, err := one.LocalClient()
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	ctx := context.Background()
+
+	if _, err := client.Put(ctx, "colour", "red"); err != nil {
+		t.Fatal(err)
+	}
+
+	reader, err := client.Snapshot(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	snapshot, err := io.ReadAll(reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	client.Close() //nolint:errcheck
+	one.Stop()
+
+	if err := os.RemoveAll(data); err != nil {
+		t.Fatal(err)
+	}
+
+	for broken, problem := range map[string]string{
+		"nonsense":                         "error verifying snapshot: ",
+		string(snapshot[:len(snapshot)-1]): "error recovering from the snapshot: snapshot missing hash",
+	} {
+		other := member(t, ca, "one", "127.78.0.1", filepath.Join(t.TempDir(), "etcd"))
+
+		if err := os.WriteFile(other.RecoveryPath(), []byte(broken), 0o600); err != nil {
+			t.Fatal(err)
+		}
+
+		if err := other.Recover(false); err == nil || !strings.HasPrefix(err.Error(), problem) {
+			t.Errorf("%d bytes: %v", len(broken), err)
+		}
+	}
+
+	one = member(t, ca, "one", "127.78.0.1", data)
+
+	if err := os.WriteFile(one.RecoveryPath(), snapshot, 0o600); err != nil {
+		t.Fatal(err)
+	}
+
+	if err := one.Recover(false); err != nil {
+		t.Fatal(err)
+	}
+
+	eventually(t, func() error { return health(one) })
+
+	if client, err = one.LocalClient(); err != nil {
+		t.Fatal(err)
+	}
+
+	defer client.Close() //nolint:errcheck
+
+	if answer, err := client.Get(ctx, "colour"); err != nil || len(answer.Kvs) != 1 || string(answer.Kvs[0].Value) != "red" {
+		t.Errorf("%v %v", answer, err)
+	}
+
+	if _, err := os.Stat(one.RecoveryPath()); err == nil {
+		t.Error("the snapshot is still there")
 	}
 }
 

@@ -16,7 +16,6 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"cluster-stack/lab/node/internal/hardware"
-	"cluster-stack/lab/node/internal/network"
 )
 
 const (
@@ -33,9 +32,9 @@ type Client struct {
 	http *http.Client
 }
 
-// NewClient makes a client that dials as the machine.
-func NewClient(dialer network.Dialer) *Client {
-	return &Client{http: &http.Client{Timeout: timeout, Transport: &http.Transport{DialContext: dialer.Dial}}}
+// NewClient makes a client.
+func NewClient() *Client {
+	return &Client{http: &http.Client{Timeout: timeout, Transport: &http.Transport{}}}
 }
 
 // Installer is a parsed reference of an installer image.

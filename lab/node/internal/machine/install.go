@@ -38,7 +38,7 @@ func (l *life) install(ctx context.Context) error {
 
 	l.node.Logs.Printf("installing Talos to disk %s from %s", disk.Device, settings.Image())
 
-	image, err := factory.NewClient(l.node.Dialer()).Pull(ctx, settings.Image(), l.node.Image.Arch)
+	image, err := factory.NewClient().Pull(ctx, settings.Image(), l.node.Image.Arch)
 	if err != nil {
 		return err
 	}

@@ -8,9 +8,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -109,8 +111,12 @@ func Run(dir string, console io.Writer) int {
 		return ExitCrash
 	}
 
-	life := &life{node: system, hw: hw, exit: make(chan int, 1), configured: make(chan struct{})}
-	defer life.release()
+	defer os.Remove(agentChannel) //nolint:errcheck // there only while the guest runs
+
+	life := &life{
+		node: system, hw: hw, exit: make(chan int, 1), configured: make(chan struct{}),
+		reconciler: reconciler{setup: network.NewSetup()},
+	}
 
 	return life.live(ctx, power)
 }
@@ -202,10 +208,11 @@ func (l *life) boot(ctx context.Context) {
 		return
 	}
 
-	if err := network.ReservePorts(constants.ApidPort, constants.TrustdPort, constants.EtcdClientPort, constants.EtcdPeerPort); err != nil {
+	if err := network.ReservePorts(constants.ApidPort, constants.TrustdPort); err != nil {
 		l.node.Logs.Printf("ports are not reserved: %s", err)
 	}
 
+	go l.watchNetwork(ctx)
 	go l.reconcile(ctx)
 	go l.guestAgent(ctx)
 
@@ -295,9 +302,10 @@ func (l *life) maintain(ctx context.Context) error {
 
 	served := l.serveAPI(serving, newMachined(serving, l.node), true)
 
-	l.node.Logs.Printf("this machine is reachable at: %s", l.node.Network().IPs())
-	l.node.Logs.Printf("upload configuration using talosctl: talosctl apply-config --insecure --nodes %s --file <config.yaml>",
-		l.node.Network().IPs()[0])
+	for _, address := range l.node.IPs() {
+		l.node.Logs.Printf("this machine is reachable at: %s", address)
+		l.node.Logs.Printf("upload configuration using talosctl: talosctl apply-config --insecure --nodes %s --file <config.yaml>", address)
+	}
 
 	select {
 	case <-ctx.Done():
@@ -312,7 +320,6 @@ func (l *life) maintain(ctx context.Context) error {
 	stop()
 	<-served
 
-	l.reconciler.api.Store(nil)
 	l.publish("", &machineapi.TaskEvent{Task: "runningMaintenance", Action: machineapi.TaskEvent_STOP})
 	l.node.SetStage(runtime.MachineStageBooting)
 	l.node.Kick()
@@ -323,13 +330,15 @@ func (l *life) maintain(ctx context.Context) error {
 // answerTime is how long a server that goes down still sends answers.
 const answerTime = 250 * time.Millisecond
 
-// serveAPI serves apid on the machine's addresses.
+// serveAPI serves apid.
 func (l *life) serveAPI(ctx context.Context, machined *grpc.Server, maintenance bool) <-chan error {
-	listener := network.NewListener(constants.ApidPort)
-	l.reconciler.api.Store(listener)
+	served := make(chan error, 1)
 
-	if err := listener.Sync(l.node.Network().IPs()); err != nil {
-		l.node.Logs.Printf("apid: %s", err)
+	listener, err := listen(ctx, constants.ApidPort)
+	if err != nil {
+		served <- err
+
+		return served
 	}
 
 	identity := l.node.Identity.Load
@@ -339,9 +348,8 @@ func (l *life) serveAPI(ctx context.Context, machined *grpc.Server, maintenance 
 
 	server := &apid.Server{
 		Identity: identity, Machined: machined, Maintenance: maintenance,
-		Dialer: l.node.Dialer(),
 		Local: func(target string) bool {
-			for _, address := range l.node.Network().IPs() {
+			for _, address := range l.node.IPs() {
 				if address.String() == target {
 					return true
 				}
@@ -351,15 +359,18 @@ func (l *life) serveAPI(ctx context.Context, machined *grpc.Server, maintenance 
 		},
 	}
 
-	served := make(chan error, 1)
-
 	go func() { served <- server.Serve(ctx, listener) }()
 
 	return served
 }
 
+// listen opens a port on all of the machine's addresses.
+func listen(ctx context.Context, port int) (net.Listener, error) {
+	return (&net.ListenConfig{}).Listen(ctx, "tcp", net.JoinHostPort("", strconv.Itoa(port)))
+}
+
 func (l *life) waitForAddress(ctx context.Context) error {
-	for len(l.node.Network().IPs()) == 0 || l.reconciler.maintenance.Load() == nil {
+	for len(l.node.IPs()) == 0 || l.reconciler.maintenance.Load() == nil {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -380,7 +391,7 @@ func (l *life) guestAgent(ctx context.Context) {
 	}
 
 	guest := &agent.Agent{
-		Network: l.node.Network, Hostname: l.node.FQDN,
+		Interfaces: func() []network.Interface { return l.node.KernelNetwork().Interfaces() }, Hostname: l.node.FQDN,
 		Shutdown: func(mode string) error {
 			switch mode {
 			case "powerdown", "halt":
@@ -400,13 +411,4 @@ func (l *life) guestAgent(ctx context.Context) {
 	if err := guest.Serve(ctx, agentChannel); err != nil {
 		l.node.Services.Set(id, services.Failed, "%s", err)
 	}
-}
-
-// release takes the machine off the network.
-func (l *life) release() {
-	if _, err := network.Assign(l.reconciler.takeAssigned(), nil); err != nil {
-		l.node.Logs.Printf("network: %s", err)
-	}
-
-	os.Remove(agentChannel) //nolint:errcheck // there only while the guest runs
 }

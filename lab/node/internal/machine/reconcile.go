@@ -10,12 +10,12 @@ import (
 	"reflect"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/siderolabs/crypto/x509"
 	"github.com/siderolabs/talos/pkg/machinery/config"
+	configpkg "github.com/siderolabs/talos/pkg/machinery/config/config"
 	"github.com/siderolabs/talos/pkg/machinery/nethelpers"
 	"github.com/siderolabs/talos/pkg/machinery/resources/cluster"
 	"gopkg.in/yaml.v3"
@@ -29,11 +29,11 @@ import (
 // reconciler keeps what follows from the configuration, the leases and the
 // other nodes up to date: addresses, name, certificates, membership.
 type reconciler struct {
-	api    atomic.Pointer[network.Listener]
-	trustd atomic.Pointer[network.Listener]
-
-	mu       sync.Mutex
-	assigned []netip.Addr
+	setup  *network.Setup
+	leases network.Leases
+	// networkChanged is set when the kernel has changed anything, or may have.
+	networkChanged   atomic.Bool
+	networkComplaint string
 
 	// maintenance is the identity without a configuration; the cluster's one is the node's.
 	maintenance    atomic.Pointer[pki.Identity]
@@ -56,17 +56,13 @@ type issued struct {
 	time time.Time
 }
 
-func (r *reconciler) takeAssigned() []netip.Addr {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-
-	return r.assigned
-}
+// poll is how often the leases are read again.
+const poll = time.Second
 
 // reconcile runs until the context ends: after every change, and once a second
 // for what nobody tells about.
 func (l *life) reconcile(ctx context.Context) {
-	ticker := time.NewTicker(network.Poll)
+	ticker := time.NewTicker(poll)
 	defer ticker.Stop()
 
 	complained := ""
@@ -114,7 +110,7 @@ func (l *life) reconcileOnce(ctx context.Context) error {
 		}
 	}
 
-	if len(l.node.Network().IPs()) == 0 {
+	if len(l.node.IPs()) == 0 {
 		return nil
 	}
 
@@ -134,42 +130,54 @@ func (l *life) reconcileOnce(ctx context.Context) error {
 	return l.reconcileIdentity(ctx, current)
 }
 
+// watchNetwork has the network looked at whenever the kernel changes it.
+func (l *life) watchNetwork(ctx context.Context) {
+	err := network.Watch(ctx, func() {
+		l.reconciler.networkChanged.Store(true)
+		l.node.Kick()
+	})
+	if err != nil {
+		l.node.Logs.Printf("network changes go unnoticed: %s", err)
+	}
+}
+
+// reconcileNetwork sets up what is wanted now and publishes what there is. What
+// cannot be set up is tried again, and said once.
 func (l *life) reconcileNetwork(current config.Provider) error {
-	var wanted network.Network
+	var settings configpkg.Config
 	if current != nil {
-		wanted = network.Resolve(l.hw, l.node.Image.Platform, current)
-	} else {
-		wanted = network.Resolve(l.hw, l.node.Image.Platform, nil)
+		settings = current
 	}
 
-	l.reconciler.mu.Lock()
-	assigned, err := network.Assign(l.reconciler.assigned, wanted.IPs())
-	l.reconciler.assigned = assigned
-	l.reconciler.mu.Unlock()
+	wanted := network.Resolve(l.hw, l.node.Image.Platform, settings, l.reconciler.leases.Current(l.hw.Leases(), time.Now()))
+	same := reflect.DeepEqual(wanted, l.node.Network())
 
+	if !l.reconciler.networkChanged.Swap(false) && same && l.reconciler.networkComplaint == "" {
+		return nil
+	}
+
+	complaint := ""
+	if err := l.reconciler.setup.Apply(wanted); err != nil {
+		complaint = err.Error()
+	}
+
+	if complaint != l.reconciler.networkComplaint && complaint != "" {
+		l.node.Logs.Printf("controller failed: %s", strings.ReplaceAll(complaint, "\n", "; "))
+	}
+
+	l.reconciler.networkComplaint = complaint
+
+	if !same {
+		l.node.SetNetwork(wanted)
+		l.node.Logs.Printf("addresses: %s", wanted.Addresses())
+	}
+
+	state, err := network.Read()
 	if err != nil {
 		return err
 	}
 
-	if !reflect.DeepEqual(wanted, l.node.Network()) {
-		if err := l.node.SetNetwork(wanted); err != nil {
-			return err
-		}
-
-		l.node.Logs.Printf("addresses: %s", wanted.Addresses())
-	}
-
-	for _, listener := range []*network.Listener{l.reconciler.api.Load(), l.reconciler.trustd.Load()} {
-		if listener == nil {
-			continue
-		}
-
-		if err := listener.Sync(wanted.IPs()); err != nil {
-			return err
-		}
-	}
-
-	return nil
+	return l.node.SetKernelNetwork(state)
 }
 
 const identityFile = "node-identity.yaml"
@@ -228,7 +236,7 @@ func (l *life) hostname(current config.Provider) string {
 		return fmt.Sprintf("talos-%s-%s", text[1:4], text[4:7])
 	}
 
-	if addresses := l.node.Network().IPs(); len(addresses) > 0 {
+	if addresses := l.node.IPs(); len(addresses) > 0 {
 		return "talos-" + strings.NewReplacer(":", "", ".", "-").Replace(addresses[0].String())
 	}
 
@@ -303,7 +311,7 @@ func (l *life) requestIdentity(ctx context.Context, current config.Provider, sub
 		if err == nil {
 			var ca, crt []byte
 
-			ca, crt, err = trustd.Request(ctx, l.node.Dialer(), current.Machine(), l.node.ControlPlanes(), csr)
+			ca, crt, err = trustd.Request(ctx, current.Machine(), l.node.ControlPlanes(), csr)
 			if err == nil {
 				var identity *pki.Identity
 
@@ -345,7 +353,7 @@ func (l *life) reconcileMembership(ctx context.Context, current config.Provider)
 			running.Stop()
 		}
 
-		running, err = discovery.Start(ctx, l.node.Dialer(), settings, l.node.NodeID(), l.node.Version.Tag(), l.node.Changed)
+		running, err = discovery.Start(ctx, settings, l.node.NodeID(), l.node.Version.Tag(), l.node.Changed)
 		if err != nil {
 			return err
 		}
@@ -386,7 +394,7 @@ func (l *life) reconcileMembership(ctx context.Context, current config.Provider)
 
 func (l *life) affiliate(current config.Provider) *cluster.AffiliateSpec {
 	affiliate := &cluster.AffiliateSpec{
-		NodeID: l.node.NodeID(), Addresses: l.node.Network().IPs(), Hostname: l.node.FQDN(), Nodename: l.node.Nodename(),
+		NodeID: l.node.NodeID(), Addresses: l.node.IPs(), Hostname: l.node.FQDN(), Nodename: l.node.Nodename(),
 		OperatingSystem: fmt.Sprintf("Talos (%s)", l.node.Version.Tag()), MachineType: current.Machine().Type(),
 	}
 

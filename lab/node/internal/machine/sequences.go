@@ -191,7 +191,7 @@ func (l *life) resetPhases(in *machineapi.ResetRequest, stop []phase, reboot, sh
 // refuses to let the last one go.
 func (l *life) leaveEtcd(ctx context.Context) error {
 	member := l.node.Etcd.Load()
-	if member == nil || !member.Running() || !etcd.HasData(l.etcdData()) {
+	if member == nil || member.Process() == nil || !etcd.HasData(l.etcdData()) {
 		return nil
 	}
 

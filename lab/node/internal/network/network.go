@@ -1,26 +1,19 @@
-// Package network works out which addresses a machine has (from its
-// configuration, its platform and DHCP) and puts them on the loopback device
-// of the lab's network, where an address that nobody owns is unreachable.
-// Routes, bonds, VLANs and virtual addresses are not simulated.
+// Package network works out which network a machine has (from its
+// configuration, its platform and DHCP), sets its links up accordingly, and
+// reads from the kernel what they have. Bonds, bridges, VLANs and virtual
+// addresses are not simulated.
 package network
 
 import (
-	"context"
-	"errors"
-	"fmt"
-	"net"
+	"cmp"
 	"net/netip"
-	"os"
 	"path"
 	"slices"
-	"strconv"
 	"strings"
-	"time"
 
 	"github.com/siderolabs/talos/pkg/machinery/config/config"
-	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
-	"google.golang.org/grpc"
+	"github.com/siderolabs/talos/pkg/machinery/nethelpers"
+	networkres "github.com/siderolabs/talos/pkg/machinery/resources/network"
 
 	"cluster-stack/lab/node/internal/hardware"
 )
@@ -31,8 +24,7 @@ type Link struct {
 	MAC       string
 	MTU       uint32
 	Addresses []netip.Prefix
-	Gateway   netip.Addr
-	Gateway6  netip.Addr
+	Routes    []networkres.RouteSpecSpec
 }
 
 // Network is the resolved network of a machine.
@@ -43,37 +35,29 @@ type Network struct {
 
 // Addresses are all addresses, IPv4 before IPv6, links in order.
 func (n Network) Addresses() []netip.Prefix {
-	var all, all6 []netip.Prefix
+	var all []netip.Prefix
 
 	for _, link := range n.Links {
-		for _, address := range link.Addresses {
-			if address.Addr().Is6() {
-				all6 = append(all6, address)
-			} else {
-				all = append(all, address)
-			}
-		}
+		all = append(all, link.Addresses...)
 	}
 
-	return append(all, all6...)
+	return byFamily(all)
 }
 
-// IPs are all addresses without their prefix lengths.
-func (n Network) IPs() []netip.Addr {
-	ips := make([]netip.Addr, 0, len(n.Links))
+// byFamily puts IPv4 before IPv6 and leaves the order otherwise.
+func byFamily(addresses []netip.Prefix) []netip.Prefix {
+	slices.SortStableFunc(addresses, func(a, b netip.Prefix) int {
+		return cmp.Compare(a.Addr().BitLen(), b.Addr().BitLen())
+	})
 
-	for _, address := range n.Addresses() {
-		ips = append(ips, address.Addr())
-	}
-
-	return ips
+	return addresses
 }
 
 // Resolve works out the network. A link that the configuration names has what
 // the configuration says; else what the cloud-init drive says (nocloud only);
-// else DHCP.
-func Resolve(machine *hardware.Machine, platform string, settings config.Config) Network {
-	resolver := resolver{machine: machine, platform: platform, settings: settings, leases: machine.Leases()}
+// else DHCP, of which leases are the current ones by MAC.
+func Resolve(machine *hardware.Machine, platform string, settings config.Config, leases map[string]*hardware.DHCP) Network {
+	resolver := resolver{machine: machine, platform: platform, settings: settings, leases: leases}
 	network := Network{Links: make([]Link, 0, len(machine.NICs))}
 
 	for _, nic := range machine.NICs {
@@ -118,18 +102,11 @@ func (r resolver) link(nic hardware.NIC, nameservers *[]netip.Addr) Link {
 		dhcp = true
 	}
 
-	lease := r.leases[strings.ToUpper(nic.MAC)]
-	if !dhcp || lease == nil {
-		return link
+	if lease := r.leases[strings.ToUpper(nic.MAC)]; dhcp && lease != nil {
+		link.addLease(lease)
+
+		*nameservers = append(*nameservers, lease.Nameservers...)
 	}
-
-	link.add(lease.Address)
-
-	if !link.Gateway.IsValid() {
-		link.Gateway = lease.Gateway
-	}
-
-	*nameservers = append(*nameservers, lease.Nameservers...)
 
 	return link
 }
@@ -144,13 +121,38 @@ func (l *Link) addCloudInit(drive hardware.CloudInitNIC) {
 		}
 	}
 
-	if gateway, err := netip.ParseAddr(drive.Gateway); err == nil && !l.Gateway.IsValid() {
-		l.Gateway = gateway
+	if gateway, err := netip.ParseAddr(drive.Gateway); err == nil {
+		l.route(networkres.RouteSpecSpec{
+			Gateway: gateway, Priority: networkres.DefaultRouteMetric, Protocol: nethelpers.ProtocolStatic,
+		})
 	}
 
-	if gateway, err := netip.ParseAddr(drive.Gateway6); err == nil && !l.Gateway6.IsValid() {
-		l.Gateway6 = gateway
+	if gateway, err := netip.ParseAddr(drive.Gateway6); err == nil {
+		l.route(networkres.RouteSpecSpec{
+			Gateway: gateway, Priority: 2 * networkres.DefaultRouteMetric, Protocol: nethelpers.ProtocolStatic,
+		})
 	}
+}
+
+func (l *Link) addLease(lease *hardware.DHCP) {
+	l.add(lease.Address)
+
+	if !lease.Gateway.IsValid() {
+		return
+	}
+
+	source := lease.Address.Addr()
+
+	if !lease.Address.Masked().Contains(lease.Gateway) {
+		l.route(networkres.RouteSpecSpec{
+			Destination: netip.PrefixFrom(lease.Gateway, lease.Gateway.BitLen()), Source: source,
+			Priority: networkres.DefaultRouteMetric, Protocol: nethelpers.ProtocolBoot,
+		})
+	}
+
+	l.route(networkres.RouteSpecSpec{
+		Gateway: lease.Gateway, Source: source, Priority: networkres.DefaultRouteMetric, Protocol: nethelpers.ProtocolBoot,
+	})
 }
 
 func (l *Link) add(address netip.Prefix) {
@@ -159,13 +161,38 @@ func (l *Link) add(address netip.Prefix) {
 	}
 }
 
-// route makes a gateway the default one of its kind.
-func (l *Link) route(gateway netip.Addr) {
-	if gateway.Is6() {
-		l.Gateway6 = gateway
-	} else {
-		l.Gateway = gateway
+// route adds a route over the link, with all that follows from where it goes.
+// The same one over again, from another source, stays what it was.
+func (l *Link) route(route networkres.RouteSpecSpec) {
+	family := route.Normalize()
+
+	switch {
+	case route.Gateway.Is6() || route.Destination.Addr().Is6():
+		family = nethelpers.FamilyInet6
+	case family == 0:
+		family = nethelpers.FamilyInet4
 	}
+
+	route.Family, route.OutLinkName = family, l.Name
+	route.Table = cmp.Or(route.Table, nethelpers.TableMain)
+	route.Type = nethelpers.TypeUnicast
+
+	if route.Destination.Addr().IsMulticast() {
+		route.Type = nethelpers.TypeMulticast
+	}
+
+	if !slices.ContainsFunc(l.Routes, func(other networkres.RouteSpecSpec) bool { return routeID(other) == routeID(route) }) {
+		l.Routes = append(l.Routes, route)
+	}
+}
+
+func routeID(route networkres.RouteSpecSpec) string {
+	return networkres.RouteID(route.Table, route.Family, route.Destination, route.Gateway, route.Priority, route.OutLinkName)
+}
+
+// StatusID is the id of the resource of a route that the kernel has.
+func StatusID(route networkres.RouteStatusSpec) string {
+	return networkres.RouteID(route.Table, route.Family, route.Destination, route.Gateway, route.Priority, route.OutLinkName)
 }
 
 // configured adds what the machine configuration says about the NIC and tells
@@ -183,44 +210,14 @@ func (r resolver) configured(nic hardware.NIC, link *Link) (dhcp, configured boo
 
 			configured = true
 			dhcp = dhcp || device.DHCP()
-
-			if mtu := device.MTU(); mtu > 0 {
-				link.MTU = uint32(mtu) //nolint:gosec // validated
-			}
-
-			for _, text := range device.Addresses() {
-				link.add(parseAddress(text))
-			}
-
-			for _, route := range device.Routes() {
-				if gateway, err := netip.ParseAddr(route.Gateway()); err == nil && isDefault(route.Network()) {
-					link.route(gateway)
-				}
-			}
+			link.addDevice(device)
 		}
 	}
 
 	for _, document := range r.settings.NetworkCommonLinkConfigs() {
-		if document.Name() != nic.Name {
-			continue
-		}
-
-		configured = true
-
-		if mtu, set := document.MTU().Get(); set {
-			link.MTU = mtu
-		}
-
-		for _, address := range document.Addresses() {
-			link.add(address.Address())
-		}
-
-		for _, route := range document.Routes() {
-			if gateway, ok := route.Gateway().Get(); ok {
-				if _, specific := route.Destination().Get(); !specific {
-					link.route(gateway)
-				}
-			}
+		if document.Name() == nic.Name {
+			configured = true
+			link.addDocument(document)
 		}
 	}
 
@@ -231,6 +228,48 @@ func (r resolver) configured(nic hardware.NIC, link *Link) (dhcp, configured boo
 	}
 
 	return dhcp, configured
+}
+
+func (l *Link) addDevice(device config.Device) {
+	if mtu := device.MTU(); mtu > 0 {
+		l.MTU = uint32(mtu) //nolint:gosec // validated
+	}
+
+	for _, text := range device.Addresses() {
+		l.add(parseAddress(text))
+	}
+
+	for _, route := range device.Routes() {
+		spec := networkres.RouteSpecSpec{
+			Priority: cmp.Or(route.Metric(), networkres.DefaultRouteMetric), MTU: route.MTU(), Protocol: nethelpers.ProtocolStatic,
+		}
+
+		// validated: what does not parse is not there
+		spec.Destination, _ = netip.ParsePrefix(route.Network()) //nolint:errcheck
+		spec.Gateway, _ = netip.ParseAddr(route.Gateway())       //nolint:errcheck
+		spec.Source, _ = netip.ParseAddr(route.Source())         //nolint:errcheck
+
+		l.route(spec)
+	}
+}
+
+func (l *Link) addDocument(document config.NetworkCommonLinkConfig) {
+	if mtu, set := document.MTU().Get(); set {
+		l.MTU = mtu
+	}
+
+	for _, address := range document.Addresses() {
+		l.add(address.Address())
+	}
+
+	for _, route := range document.Routes() {
+		l.route(networkres.RouteSpecSpec{
+			Destination: route.Destination().ValueOrZero(), Gateway: route.Gateway().ValueOrZero(),
+			Source: route.Source().ValueOrZero(), Priority: route.Metric().ValueOr(networkres.DefaultRouteMetric),
+			MTU: route.MTU().ValueOrZero(), Table: route.Table().ValueOr(nethelpers.TableMain),
+			Protocol: nethelpers.ProtocolStatic,
+		})
+	}
 }
 
 func matches(device config.Device, nic hardware.NIC) bool {
@@ -278,127 +317,4 @@ func parseAddress(text string) netip.Prefix {
 	}
 
 	return netip.Prefix{}
-}
-
-func isDefault(network string) bool {
-	if network == "" {
-		return true
-	}
-
-	prefix, err := netip.ParsePrefix(network)
-
-	return err == nil && prefix.Bits() == 0
-}
-
-const loopback = "lo"
-
-// Assign makes the loopback device carry the wanted addresses instead of the
-// current ones, and returns what is now assigned.
-func Assign(current, wanted []netip.Addr) ([]netip.Addr, error) {
-	if slices.Equal(current, wanted) {
-		return current, nil
-	}
-
-	link, err := netlink.LinkByName(loopback)
-	if err != nil {
-		return current, fmt.Errorf("network device %s: %w", loopback, err)
-	}
-
-	var assigned []netip.Addr
-
-	for _, address := range current {
-		if slices.Contains(wanted, address) {
-			assigned = append(assigned, address)
-
-			continue
-		}
-
-		if err := netlink.AddrDel(link, host(address)); err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) {
-			return current, fmt.Errorf("address %s: %w", address, err)
-		}
-	}
-
-	for _, address := range wanted {
-		if slices.Contains(assigned, address) {
-			continue
-		}
-
-		// a killed predecessor leaves its addresses behind, and an address of
-		// 127/8 is on the device anyway
-		if err := netlink.AddrReplace(link, host(address)); err != nil {
-			return assigned, fmt.Errorf("address %s: %w", address, err)
-		}
-
-		assigned = append(assigned, address)
-	}
-
-	return assigned, nil
-}
-
-func host(address netip.Addr) *netlink.Addr {
-	parsed, _ := netlink.ParseAddr(netip.PrefixFrom(address, address.BitLen()).String()) //nolint:errcheck // always well formed
-
-	return parsed
-}
-
-// Poll is how often the leases are read again.
-const Poll = time.Second
-
-const dialTimeout = 10 * time.Second
-
-// Dialer dials from the machine's own address. All machines share one loopback
-// device, on which a connection would otherwise come from the address that it
-// goes to; servers look at where it comes from (etcd's peers even check it
-// against the certificate).
-type Dialer struct {
-	// Source is the machine's address that reaches a target, which may be the
-	// zero address when it is not known yet; the zero address leaves the choice
-	// to the kernel.
-	Source func(target netip.Addr) netip.Addr
-}
-
-// Dial dials a TCP address.
-func (d Dialer) Dial(ctx context.Context, _, address string) (net.Conn, error) {
-	dialer := &net.Dialer{Timeout: dialTimeout}
-
-	var target netip.Addr
-
-	if parsed, err := netip.ParseAddrPort(address); err == nil {
-		target = parsed.Addr().Unmap()
-	}
-
-	if source := d.Source(target); source.IsValid() {
-		dialer.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(source, 0))
-	}
-
-	return dialer.DialContext(ctx, "tcp", address)
-}
-
-// GRPC is the dialer as gRPC clients take it.
-func (d Dialer) GRPC() grpc.DialOption {
-	return grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) { return d.Dial(ctx, "tcp", address) })
-}
-
-const reservedPorts = "/proc/sys/net/ipv4/ip_local_reserved_ports"
-
-// ReservePorts keeps the kernel from giving the machine's own ports to outgoing
-// connections, as Talos does: one that a connection holds cannot be listened on.
-func ReservePorts(ports ...int) error {
-	current, err := os.ReadFile(reservedPorts)
-	if err != nil {
-		return err
-	}
-
-	list := strings.TrimSpace(string(current))
-
-	for _, port := range ports {
-		if list != "" {
-			list += ","
-		}
-
-		list += strconv.Itoa(port)
-	}
-
-	// the kernel sorts the list and merges what is in it twice
-	return os.WriteFile(reservedPorts, []byte(list), 0)
 }

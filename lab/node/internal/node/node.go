@@ -73,6 +73,7 @@ type Node struct {
 	persistent    config.Provider
 	rollback      *time.Timer
 	network       network.Network
+	kernelNetwork network.State
 	hostname      string
 	domain        string
 	nodeID        string
@@ -316,7 +317,7 @@ func (n *Node) Busy() bool {
 	return n.sequenceTaken
 }
 
-// Network is the current network.
+// Network is the network that the machine has set up.
 func (n *Node) Network() network.Network {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -324,26 +325,40 @@ func (n *Node) Network() network.Network {
 	return n.network
 }
 
-// SetNetwork stores and publishes the current network.
-func (n *Node) SetNetwork(current network.Network) error {
+// SetNetwork stores the network that the machine has set up.
+func (n *Node) SetNetwork(current network.Network) {
 	n.mu.Lock()
 	n.network = current
 	n.mu.Unlock()
-
-	return n.publishNetwork()
 }
 
-// Dialer dials from the machine's first address of the target's kind.
-func (n *Node) Dialer() network.Dialer {
-	return network.Dialer{Source: func(target netip.Addr) netip.Addr {
-		for _, address := range n.Network().IPs() {
-			if !target.IsValid() || target.Is6() == address.Is6() {
-				return address
-			}
-		}
+// KernelNetwork is what the kernel was last seen to have.
+func (n *Node) KernelNetwork() network.State {
+	n.mu.Lock()
+	defer n.mu.Unlock()
 
-		return netip.Addr{}
-	}}
+	return n.kernelNetwork
+}
+
+// IPs are the addresses that the machine has, IPv4 before IPv6.
+func (n *Node) IPs() []netip.Addr {
+	prefixes := n.KernelNetwork().NodeAddresses(true)
+	ips := make([]netip.Addr, 0, len(prefixes))
+
+	for _, prefix := range prefixes {
+		ips = append(ips, prefix.Addr())
+	}
+
+	return ips
+}
+
+// SetKernelNetwork stores and publishes what the kernel has.
+func (n *Node) SetKernelNetwork(state network.State) error {
+	n.mu.Lock()
+	n.kernelNetwork = state
+	n.mu.Unlock()
+
+	return n.publishNetwork()
 }
 
 // Hostname is the name without the domain.
@@ -390,11 +405,22 @@ func (n *Node) SetNodeID(id string) {
 	n.mu.Unlock()
 }
 
+// EtcdSubject is whom the certificates of the node's etcd member are for.
+func (n *Node) EtcdSubject() pki.Subject {
+	subject := pki.Subject{CommonName: n.Hostname(), Addresses: n.IPs(), DNSNames: []string{n.Hostname()}}
+
+	if n.FQDN() != n.Hostname() {
+		subject.DNSNames = append(subject.DNSNames, n.FQDN())
+	}
+
+	return subject
+}
+
 // Subject is whom the node's certificates are for.
 func (n *Node) Subject() pki.Subject {
 	subject := pki.Subject{
 		CommonName: n.FQDN(),
-		Addresses:  append(n.Network().IPs(), netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("::1")),
+		Addresses:  append(n.IPs(), netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("::1")),
 	}
 
 	names := []string{n.Hostname(), n.FQDN()}
@@ -456,7 +482,7 @@ func (n *Node) ControlPlanes() []netip.Addr {
 
 // OtherControlPlanes are the control planes but this node.
 func (n *Node) OtherControlPlanes() []netip.Addr {
-	own := n.Network().IPs()
+	own := n.IPs()
 
 	return slices.DeleteFunc(n.ControlPlanes(), func(address netip.Addr) bool { return slices.Contains(own, address) })
 }

@@ -1,16 +1,16 @@
 package node
 
 import (
-	"cmp"
 	"context"
 	"fmt"
-	"net"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/cosi-project/runtime/pkg/resource"
 	"github.com/cosi-project/runtime/pkg/state"
 	"github.com/dustin/go-humanize"
+	"github.com/jsimonetti/rtnetlink/v2"
 	"github.com/siderolabs/talos/pkg/machinery/nethelpers"
 	"github.com/siderolabs/talos/pkg/machinery/resources/block"
 	"github.com/siderolabs/talos/pkg/machinery/resources/cluster"
@@ -185,53 +185,31 @@ func transport(disk *hardware.Disk) string {
 	return disk.Transport
 }
 
-const usualMTU = 1500
-
 func (n *Node) publishNetwork() error {
-	current := n.Network()
+	state := n.KernelNetwork()
 
-	var links, statuses, routes []resource.Resource
+	var links, addresses, routes []resource.Resource
 
-	for i, link := range current.Links {
-		index := uint32(i + 2) //nolint:gosec // a machine has few NICs
-		status := networkres.NewLinkStatus(networkres.NamespaceName, link.Name)
-		spec := status.TypedSpec()
-		spec.Index, spec.LinkIndex, spec.Type = index, index, nethelpers.LinkEther
-		spec.MTU, spec.QueueDisc, spec.Driver, spec.LinkState = cmp.Or(link.MTU, usualMTU), "pfifo_fast", network.Driver, true
-		spec.OperationalState = nethelpers.OperStateUp
-
-		if mac, err := net.ParseMAC(link.MAC); err == nil {
-			spec.HardwareAddr, spec.PermanentAddr = nethelpers.HardwareAddr(mac), nethelpers.HardwareAddr(mac)
-		}
-
+	for _, link := range state.Links {
+		status := networkres.NewLinkStatus(networkres.NamespaceName, link.Attributes.Name)
+		*status.TypedSpec() = linkStatus(link)
 		links = append(links, status)
+	}
 
-		for _, address := range link.Addresses {
-			assigned := networkres.NewAddressStatus(networkres.NamespaceName, networkres.AddressID(link.Name, address))
-			assigned.TypedSpec().Address, assigned.TypedSpec().Local = address, address.Addr()
-			assigned.TypedSpec().LinkIndex, assigned.TypedSpec().LinkName = index, link.Name
-			assigned.TypedSpec().Family = family(address.Addr())
-			assigned.TypedSpec().Scope = nethelpers.ScopeGlobal
-			statuses = append(statuses, assigned)
-		}
+	for _, address := range state.Addresses {
+		status := networkres.NewAddressStatus(networkres.NamespaceName, networkres.AddressID(address.LinkName, address.Address))
+		*status.TypedSpec() = address
+		addresses = append(addresses, status)
+	}
 
-		for _, gateway := range []netip.Addr{link.Gateway, link.Gateway6} {
-			if !gateway.IsValid() || len(link.Addresses) == 0 {
-				continue
-			}
-
-			route := networkres.NewRouteStatus(networkres.NamespaceName,
-				networkres.RouteID(nethelpers.TableMain, family(gateway), netip.Prefix{}, gateway, 1024, link.Name))
-			route.TypedSpec().Family, route.TypedSpec().Gateway = family(gateway), gateway
-			route.TypedSpec().OutLinkName, route.TypedSpec().OutLinkIndex = link.Name, index
-			route.TypedSpec().Table, route.TypedSpec().Priority = nethelpers.TableMain, 1024
-			route.TypedSpec().Type, route.TypedSpec().Scope = nethelpers.TypeUnicast, nethelpers.ScopeGlobal
-			routes = append(routes, route)
-		}
+	for _, route := range state.Routes {
+		status := networkres.NewRouteStatus(networkres.NamespaceName, network.StatusID(route))
+		*status.TypedSpec() = route
+		routes = append(routes, status)
 	}
 
 	for kind, wanted := range map[resource.Type][]resource.Resource{
-		networkres.LinkStatusType: links, networkres.AddressStatusType: statuses, networkres.RouteStatusType: routes,
+		networkres.LinkStatusType: links, networkres.AddressStatusType: addresses, networkres.RouteStatusType: routes,
 	} {
 		if err := n.replace(networkres.NamespaceName, kind, wanted); err != nil {
 			return err
@@ -239,27 +217,41 @@ func (n *Node) publishNetwork() error {
 	}
 
 	resolvers := networkres.NewResolverStatus(networkres.NamespaceName, networkres.ResolverID)
-	resolvers.TypedSpec().DNSServers = current.Nameservers
+	resolvers.TypedSpec().DNSServers = n.Network().Nameservers
 
 	if err := n.put(resolvers); err != nil {
 		return err
 	}
 
-	return n.publishNodeAddresses(current.Addresses())
+	return n.publishNodeAddresses(state)
 }
 
-func family(address netip.Addr) nethelpers.Family {
-	if address.Is6() {
-		return nethelpers.FamilyInet6
+// linkStatus is a link as a machine shows it that has virtio cards: what the
+// lab's own links are in the kernel stays out of sight.
+func linkStatus(link rtnetlink.LinkMessage) networkres.LinkStatusSpec {
+	spec := networkres.LinkStatusSpec{
+		Index: link.Index, LinkIndex: link.Index, Type: nethelpers.LinkType(link.Type), MTU: link.Attributes.MTU,
+		Flags: nethelpers.LinkFlags(link.Flags), HardwareAddr: nethelpers.HardwareAddr(link.Attributes.Address),
+		BroadcastAddr: nethelpers.HardwareAddr(link.Attributes.Broadcast), QueueDisc: "noqueue",
+		OperationalState: nethelpers.OperationalState(link.Attributes.OperationalState), LinkState: network.Connected(link),
 	}
 
-	return nethelpers.FamilyInet4
+	if spec.Type == nethelpers.LinkEther {
+		spec.PermanentAddr, spec.QueueDisc, spec.Driver = spec.HardwareAddr, "pfifo_fast", network.Driver
+	}
+
+	return spec
 }
 
-func (n *Node) publishNodeAddresses(addresses []netip.Prefix) error {
+func (n *Node) publishNodeAddresses(state network.State) error {
+	current := state.NodeAddresses(true)
+
 	var wanted []resource.Resource
 
-	for _, id := range []string{networkres.NodeAddressCurrentID, networkres.NodeAddressAccumulativeID, networkres.NodeAddressRoutedID} {
+	for id, addresses := range map[string][]netip.Prefix{
+		networkres.NodeAddressCurrentID: current, networkres.NodeAddressRoutedID: current,
+		networkres.NodeAddressAccumulativeID: state.NodeAddresses(false),
+	} {
 		for _, name := range []string{id, networkres.FilteredNodeAddressID(id, k8s.NodeAddressFilterNoK8s)} {
 			address := networkres.NewNodeAddress(networkres.NamespaceName, name)
 			address.TypedSpec().Addresses = addresses
@@ -267,9 +259,9 @@ func (n *Node) publishNodeAddresses(addresses []netip.Prefix) error {
 		}
 	}
 
-	if len(addresses) > 0 {
+	if len(current) > 0 {
 		first := networkres.NewNodeAddress(networkres.NamespaceName, networkres.NodeAddressDefaultID)
-		first.TypedSpec().Addresses = addresses[:1]
+		first.TypedSpec().Addresses = current[:1]
 		wanted = append(wanted, first)
 	}
 
@@ -281,11 +273,17 @@ func (n *Node) publishNodeAddresses(addresses []netip.Prefix) error {
 }
 
 func (n *Node) publishNetworkStatus() error {
-	ready := len(n.Network().Addresses()) > 0
+	state := n.KernelNetwork()
+
+	// as Talos has it: nothing is probed, a default route is connectivity
+	connected := slices.ContainsFunc(state.Routes, func(route networkres.RouteStatusSpec) bool {
+		return route.Destination == netip.Prefix{}
+	})
 
 	status := networkres.NewStatus(networkres.NamespaceName, networkres.StatusID)
 	*status.TypedSpec() = networkres.StatusSpec{
-		AddressReady: ready, ConnectivityReady: ready, HostnameReady: n.Hostname() != "", EtcFilesReady: n.Hostname() != "",
+		AddressReady: len(state.NodeAddresses(true)) > 0, ConnectivityReady: connected,
+		HostnameReady: n.Hostname() != "", EtcFilesReady: n.Hostname() != "",
 	}
 
 	defer n.reportStatus()
@@ -380,6 +378,17 @@ func (n *Node) publishMembership() error {
 	static.TypedSpec().Addresses = endpoints
 
 	return n.put(identity, info, discovered, static)
+}
+
+// PublishEtcd publishes what etcd is to be on this machine.
+func (n *Node) PublishEtcd(settings etcdres.ConfigSpec, spec etcdres.SpecSpec) error {
+	configured := etcdres.NewConfig(etcdres.NamespaceName, etcdres.ConfigID)
+	*configured.TypedSpec() = settings
+
+	resolved := etcdres.NewSpec(etcdres.NamespaceName, etcdres.SpecID)
+	*resolved.TypedSpec() = spec
+
+	return n.put(configured, resolved)
 }
 
 // PublishEtcdMember publishes the id of this machine's etcd member.

@@ -88,7 +88,7 @@ func (n *Node) unmetConditions() []runtime.UnmetCondition {
 
 	var waiting []string
 
-	if len(n.Network().Addresses()) == 0 {
+	if len(n.IPs()) == 0 {
 		waiting = append(waiting, "address")
 	}
 

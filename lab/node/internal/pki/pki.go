@@ -241,35 +241,48 @@ func onlyClientAuth(_ [][]byte, chains [][]*stdx509.Certificate) error {
 
 // Etcd are the certificates of an etcd member.
 type Etcd struct {
-	CA     []byte
-	Server *x509.PEMEncodedCertificateAndKey
-	Peer   *x509.PEMEncodedCertificateAndKey
-	Admin  *x509.PEMEncodedCertificateAndKey
+	Subject Subject
+	CA      []byte
+	Server  *x509.PEMEncodedCertificateAndKey
+	Peer    *x509.PEMEncodedCertificateAndKey
+	Admin   *x509.PEMEncodedCertificateAndKey
 }
 
-// NewEtcd issues a member's certificates.
-func NewEtcd(ca *x509.PEMEncodedCertificateAndKey, subject Subject) (*Etcd, error) {
-	both := x509.ExtKeyUsage([]stdx509.ExtKeyUsage{stdx509.ExtKeyUsageServerAuth, stdx509.ExtKeyUsageClientAuth})
-	usage := x509.KeyUsage(stdx509.KeyUsageDigitalSignature | stdx509.KeyUsageKeyEncipherment)
+// etcdLifetime is how long etcd's certificates hold, as Talos issues them.
+const etcdLifetime = 87600 * time.Hour
 
-	server, err := issue(ca, append(subject.options(), lifetime(), usage, both)...)
+// NewEtcd issues the certificates of a member whose peers know it as the subject.
+func NewEtcd(ca *x509.PEMEncodedCertificateAndKey, subject Subject) (*Etcd, error) {
+	common := []x509.Option{
+		x509.NotAfter(time.Now().Add(etcdLifetime)),
+		x509.KeyUsage(stdx509.KeyUsageDigitalSignature | stdx509.KeyUsageKeyEncipherment),
+	}
+	both := x509.ExtKeyUsage([]stdx509.ExtKeyUsage{stdx509.ExtKeyUsageServerAuth, stdx509.ExtKeyUsageClientAuth})
+
+	local := subject
+	local.Addresses = slices.Concat(subject.Addresses, loopback)
+	local.DNSNames = slices.Concat(subject.DNSNames, []string{"localhost"})
+
+	server, err := issue(ca, slices.Concat(common, local.options(), []x509.Option{both})...)
 	if err != nil {
 		return nil, fmt.Errorf("failed to generate etcd server cert: %w", err)
 	}
 
-	peer, err := issue(ca, append(subject.options(), lifetime(), usage, both)...)
+	peer, err := issue(ca, slices.Concat(common, subject.options(), []x509.Option{both})...)
 	if err != nil {
 		return nil, fmt.Errorf("failed to generate etcd peer cert: %w", err)
 	}
 
-	admin, err := issue(ca, x509.CommonName("talos"), lifetime(), usage,
-		x509.ExtKeyUsage([]stdx509.ExtKeyUsage{stdx509.ExtKeyUsageClientAuth}))
+	admin, err := issue(ca, append(common, x509.CommonName("talos"),
+		x509.ExtKeyUsage([]stdx509.ExtKeyUsage{stdx509.ExtKeyUsageClientAuth}))...)
 	if err != nil {
 		return nil, fmt.Errorf("failed to generate etcd admin cert: %w", err)
 	}
 
-	return &Etcd{CA: ca.Crt, Server: server, Peer: peer, Admin: admin}, nil
+	return &Etcd{Subject: subject, CA: ca.Crt, Server: server, Peer: peer, Admin: admin}, nil
 }
+
+var loopback = []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.IPv6Loopback()}
 
 const allowedTimeSkew = 10 * time.Second
 

@@ -28,7 +28,6 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
-	"cluster-stack/lab/node/internal/network"
 	"cluster-stack/lab/node/internal/pki"
 )
 
@@ -114,13 +113,13 @@ func endpoint(address netip.Addr) string {
 }
 
 // Request asks the control planes in turn to sign a worker's certificate.
-func Request(ctx context.Context, dialer network.Dialer, machine config.MachineConfig, addresses []netip.Addr, csr []byte) (ca, crt []byte, err error) {
+func Request(ctx context.Context, machine config.MachineConfig, addresses []netip.Addr, csr []byte) (ca, crt []byte, err error) {
 	if len(addresses) == 0 {
 		return nil, nil, errors.New("no control plane endpoints are known yet")
 	}
 
 	for _, address := range addresses {
-		ca, crt, err = requestFrom(ctx, dialer, machine, address, csr)
+		ca, crt, err = requestFrom(ctx, machine, address, csr)
 		if err == nil {
 			return ca, crt, nil
 		}
@@ -134,7 +133,7 @@ func Request(ctx context.Context, dialer network.Dialer, machine config.MachineC
 const attemptTimeout = 5 * time.Second
 
 func requestFrom(
-	ctx context.Context, dialer network.Dialer, machine config.MachineConfig, address netip.Addr, csr []byte,
+	ctx context.Context, machine config.MachineConfig, address netip.Addr, csr []byte,
 ) (ca, crt []byte, err error) {
 	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
 	defer cancel()
@@ -142,7 +141,7 @@ func requestFrom(
 	roots := stdx509.NewCertPool()
 	roots.AppendCertsFromPEM(pki.AcceptedCAs(machine))
 
-	connection, err := grpc.NewClient("passthrough:///"+endpoint(address), dialer.GRPC(),
+	connection, err := grpc.NewClient("passthrough:///"+endpoint(address),
 		grpc.WithTransportCredentials(credentials.NewTLS(&tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12})))
 	if err != nil {
 		return nil, nil, err

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	stdx509 "crypto/x509"
 	"encoding/pem"
+	"net"
 	"net/netip"
 	"strings"
 	"testing"
@@ -14,7 +15,6 @@ import (
 	"github.com/siderolabs/talos/pkg/machinery/config/machine"
 	"github.com/siderolabs/talos/pkg/machinery/constants"
 
-	"cluster-stack/lab/node/internal/network"
 	"cluster-stack/lab/node/internal/pki"
 	"cluster-stack/lab/node/internal/trustd"
 )
@@ -43,17 +43,15 @@ func machines(t *testing.T) (controlPlane, worker config.MachineConfig) {
 func TestAWorkerGetsAServerCertificateAndNoMore(t *testing.T) {
 	controlPlane, worker := machines(t)
 	_, stranger := machines(t)
-	address := netip.MustParseAddr("127.79.0.1")
-	own := netip.MustParseAddr("127.79.0.2")
-	dialer := network.Dialer{Source: func(netip.Addr) netip.Addr { return own }}
+	address, own := netip.MustParseAddr("127.79.0.1"), netip.MustParseAddr("127.79.0.2")
 
 	certificate, err := pki.Trustd(controlPlane, pki.Subject{CommonName: "cp1", Addresses: []netip.Addr{address}})
 	if err != nil {
 		t.Fatal(err)
 	}
 
-	listener := network.NewListener(constants.TrustdPort)
-	if err := listener.Sync([]netip.Addr{address}); err != nil {
+	listener, err := net.Listen("tcp", netip.AddrPortFrom(address, constants.TrustdPort).String())
+	if err != nil {
 		t.Fatal(err)
 	}
 
@@ -74,7 +72,7 @@ func TestAWorkerGetsAServerCertificateAndNoMore(t *testing.T) {
 	}
 
 	// the first endpoint is down: the next one is asked
-	ca, crt, err := trustd.Request(ctx, dialer, worker, []netip.Addr{netip.MustParseAddr("127.79.0.9"), address}, csr)
+	ca, crt, err := trustd.Request(ctx, worker, []netip.Addr{netip.MustParseAddr("127.79.0.9"), address}, csr)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,17 +92,17 @@ func TestAWorkerGetsAServerCertificateAndNoMore(t *testing.T) {
 		t.Errorf("%v, %v", signed.ExtKeyUsage, signed.Subject)
 	}
 
-	if _, _, err := trustd.Request(ctx, dialer, tokenOf{worker, stranger.Security().Token()}, []netip.Addr{address}, csr); err == nil ||
+	if _, _, err := trustd.Request(ctx, tokenOf{worker, stranger.Security().Token()}, []netip.Addr{address}, csr); err == nil ||
 		!strings.Contains(err.Error(), "Unauthenticated desc = invalid token") {
 		t.Error(err)
 	}
 
-	if _, _, err := trustd.Request(ctx, dialer, stranger, []netip.Addr{address}, csr); err == nil ||
+	if _, _, err := trustd.Request(ctx, stranger, []netip.Addr{address}, csr); err == nil ||
 		!strings.Contains(err.Error(), "certificate") {
 		t.Error(err)
 	}
 
-	if _, _, err := trustd.Request(ctx, dialer, worker, nil, csr); err == nil {
+	if _, _, err := trustd.Request(ctx, worker, nil, csr); err == nil {
 		t.Error("a request to nobody succeeds")
 	}
 }

@@ -1,0 +1,38 @@
+"""The programs that a lab runs, as the toolchain provides them."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+NODE_VARIABLE = "LAB_TALOS_NODE"
+OF_CONTROL_PLANES = ("etcd",)
+
+
+class ProgramError(Exception):
+    """A program is not there."""
+
+
+@dataclass(frozen=True)
+class Programs:
+    """A machine's own program, and the folders in which it finds what it starts itself, such as etcd."""
+
+    node: Path
+    folders: tuple[Path, ...]
+
+
+def find() -> Programs:
+    """The toolchain's programs; LAB_TALOS_NODE names another one for the machines. Raises ProgramError."""
+    from toolchain import ToolchainError, tool
+
+    named = os.environ.get(NODE_VARIABLE)
+    if named and not Path(named).is_file():
+        raise ProgramError(f"{NODE_VARIABLE} names {named}, which does not exist")
+    try:
+        return Programs(
+            node=Path(named).resolve() if named else tool("talos-node"),
+            folders=tuple(dict.fromkeys(tool(name).parent for name in OF_CONTROL_PLANES)),
+        )
+    except ToolchainError as error:
+        raise ProgramError(str(error)) from None
