@@ -6,7 +6,7 @@ BIN := .venv/bin
 SLOW_FOLDERS := tests/engine tests/lab tests/toolchain
 
 .DEFAULT_GOAL := help
-.PHONY: help setup toolchain demo lab-stop test unit check conformance format bench clean
+.PHONY: help setup toolchain kustomize demo lab-stop test unit check conformance format bench clean
 
 help: ## list what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|'
@@ -22,8 +22,11 @@ help: ## list what there is
 
 setup: .venv/installed ## the virtual environment in .venv
 
-toolchain: setup ## pulumi, its plugins, talosctl: found, downloaded, or built
+toolchain: setup ## pulumi, its plugins, talosctl, kustomize: found, downloaded, or built
 	@$(BIN)/python -m toolchain ensure
+
+kustomize: setup
+	@$(BIN)/python -m toolchain ensure kustomize
 
 demo: toolchain ## a cluster in the lab, made by the real `pulumi up -s homelab`
 	@$(BIN)/python -m lab.demo
@@ -37,12 +40,12 @@ unit: setup ## the tests of the program itself, without engine or servers
 test: toolchain ## every test, the end-to-end ones included
 	@$(BIN)/python -m pytest
 
-check: setup ## what must hold before a commit: format, lint, types, quick tests, the clusters
+check: setup kustomize ## what must hold before a commit: format, lint, types, quick tests, the clusters and their components
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/python -m pytest -q -m "not engine"
-	@$(BIN)/python -m cluster_stack check
+	@$(BIN)/python -m cluster_stack check --infrastructure
 
 format: setup ## put the code into the project's form
 	@$(BIN)/ruff format .

@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     match options.command:
         case "check":
-            return _check(options.clusters, as_json=options.json)
+            return _check(options.clusters, infrastructure=options.infrastructure, as_json=options.json)
         case "show":
             return _show(options.cluster, options.svg, as_json=options.json)
         case "diff":
@@ -114,6 +114,9 @@ def _parser() -> argparse.ArgumentParser:
     help_text = "Read and check clusters without asking anybody: no network, no Pulumi, no secrets."
     check = commands.add_parser("check", help=help_text, description=help_text)
     check.add_argument("clusters", nargs="*", metavar="cluster", help="name of a folder in clusters/ (default: all)")
+    check.add_argument(
+        "--infrastructure", action="store_true", help="also every component of infrastructure/, chosen or not"
+    )
     show = command("show", "Show the machines of a cluster as they are planned: a table and a drawing. Asks nobody.")
     show.add_argument("--svg", type=Path, metavar="FILE", help="write the drawing to a file, as an SVG image")
     diff = command("diff", "Say what the edits of cluster.yaml would do to which machine. Asks nobody but git.")
@@ -127,10 +130,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _check(names: Sequence[str], *, as_json: bool) -> int:
+def _check(names: Sequence[str], *, infrastructure: bool, as_json: bool) -> int:
     from cluster_stack.report import check
 
-    clusters = check.check(project.ROOT, names)
+    clusters = check.check(project.ROOT, names, infrastructure=infrastructure)
     if as_json:
         print(check.as_json(clusters))
     else:

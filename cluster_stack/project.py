@@ -14,9 +14,13 @@ from cluster_stack.config import ClusterFile, ConfigError, Problem, cluster_name
 from cluster_stack.plan import checks, upgrades, user_patches
 from cluster_stack.plan.advice import advice
 from cluster_stack.plan.collisions import Member, Neighbourhood
+from cluster_stack.plan.gitops import checks as gitops_checks
+from cluster_stack.plan.gitops.components import Catalogue
+from cluster_stack.plan.gitops.plan import GitopsPlan
+from cluster_stack.plan.gitops.plan import plan as plan_gitops
 from cluster_stack.plan.nodes import NodePlan, plan_nodes
 from cluster_stack.plan.upgrades import NEW, Previous
-from cluster_stack.plan.versions import minor
+from cluster_stack.plan.versions import Version, minor
 
 ROOT = Path(__file__).resolve().parent.parent
 """The project's folder: where Pulumi.yaml and clusters/ are."""
@@ -31,6 +35,8 @@ class PlannedCluster:
     patches: Mapping[str, tuple[str, ...]]
     """The user's patches of each node's machine configuration, as the Talos provider takes them."""
     warnings: tuple[Problem, ...]
+    gitops: GitopsPlan | None
+    """What Flux is to do; None where it is not enabled."""
 
 
 class Project:
@@ -42,6 +48,10 @@ class Project:
     @cached_property
     def names(self) -> list[str]:
         return cluster_names(self.root)
+
+    @cached_property
+    def catalogue(self) -> Catalogue:
+        return Catalogue(self.root)
 
     @cached_property
     def _members(self) -> Mapping[str, Member | ConfigError]:
@@ -70,15 +80,20 @@ class Project:
             raise mine
         talos_minor = minor(mine.file.config.cluster.talos.version)
         read = user_patches.read(mine.file, mine.nodes, self.root, talos_minor)
+        kubernetes = Version.parse(upgrades.kubernetes_of(mine.file, previous)).minor
         problems = [
             *checks.check(mine.file, mine.nodes, self.root),
+            *gitops_checks.check(mine.file, self.catalogue, kubernetes),
             *upgrades.check(mine.file, previous),
             *self._neighbourhood.collisions(mine),
             *read.problems,
         ]
         if problems:
             raise ConfigError(problems)
-        return PlannedCluster(mine.file, mine.nodes, read.texts, (*advice(mine), *self._unread(mine)))
+        warnings = (*advice(mine), *gitops_checks.warnings(mine.file, self.catalogue), *self._unread(mine))
+        enabled = mine.file.config.gitops.enabled
+        gitops = plan_gitops(mine.file, self.catalogue, kubernetes) if enabled else None
+        return PlannedCluster(mine.file, mine.nodes, read.texts, warnings, gitops)
 
     def _unread(self, mine: Member) -> Iterator[Problem]:
         for name, found in self._members.items():

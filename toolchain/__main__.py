@@ -26,7 +26,7 @@ def arguments() -> argparse.ArgumentParser:
     """What can be typed."""
     parser = argparse.ArgumentParser(
         prog="python -m toolchain",
-        description="Provides the Pulumi CLI, its plugins, talosctl and the lab's node.",
+        description="Provides the Pulumi CLI, its plugins, talosctl, kustomize and the lab's node.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -40,8 +40,8 @@ def arguments() -> argparse.ArgumentParser:
         "names",
         nargs="*",
         metavar="NAME",
-        help="pulumi, talos, proxmoxve, talosctl, etcd, kubernetes, talos-node, talos-kubelets; by default these. "
-        "On request: bpg-acceptance, tofu",
+        help="pulumi, talos, proxmoxve, talosctl, etcd, kubernetes, kustomize, talos-node, talos-kubelets; by default "
+        "these. On request: bpg-acceptance, tofu",
     )
     commands.add_parser("status", help="what is used, in which version, from where")
     commands.add_parser("environment", help="print the variables that make a shell use it, for eval")

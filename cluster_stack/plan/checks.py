@@ -29,25 +29,12 @@ def check(file: ClusterFile, nodes: Sequence[NodePlan], root: FilePath) -> Itera
 
 
 def _files(file: ClusterFile, root: FilePath) -> Iterator[Problem]:
-    """Files and folders that the file names."""
+    """Files that the file names."""
     config = file.config
     values = config.cluster.cni.values_file
     if values is not None and not (root / "clusters" / config.metadata.name / values).is_file():
         fix = f"Write it, as clusters/{config.metadata.name}/{values}."
         yield file.problem("cluster.cni.valuesFile", f"there is no file {values!r} beside cluster.yaml.", fix)
-    for kind, names in (
-        ("core", config.gitops.infrastructure.core),
-        ("optional", config.gitops.infrastructure.optional),
-    ):
-        folder = root / "infrastructure" / kind / "base"
-        if not folder.is_dir():
-            continue
-        known = sorted(path.name for path in folder.iterdir() if path.is_dir())
-        for index, name in enumerate(names):
-            if name not in known:
-                what = f"there is no component {name!r} in infrastructure/{kind}/base."
-                path: Path = ("gitops", "infrastructure", kind, index)
-                yield file.problem(path, what, f"Components there: {_listed(known) or 'none'}.")
 
 
 def _named_nodes(file: ClusterFile, nodes: Sequence[NodePlan]) -> Iterator[Problem]:

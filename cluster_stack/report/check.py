@@ -6,13 +6,20 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cluster_stack.config import ConfigError, Problem
 from cluster_stack.config.load import FILE_NAME
 from cluster_stack.plan.nodes import NodePlan
-from cluster_stack.project import Project
+from cluster_stack.plan.upgrades import kubernetes_of
+from cluster_stack.plan.versions import Version
+from cluster_stack.project import PlannedCluster, Project
+
+if TYPE_CHECKING:
+    from cluster_stack.manifests.check import Checker, Found
 
 
 @dataclass(frozen=True)
@@ -24,19 +31,58 @@ class CheckedCluster:
     warnings: tuple[Problem, ...]
 
 
-def check(root: Path, names: Sequence[str]) -> list[CheckedCluster]:
-    """Check the clusters ``names``; without any: all of the project, and what else lies in ``clusters/``."""
+def check(root: Path, names: Sequence[str], *, infrastructure: bool = False) -> list[CheckedCluster]:
+    """Check the clusters ``names``; without any: all of the project, and what else lies in ``clusters/``.
+
+    What Flux is to install is built and checked too; with ``infrastructure``, every component that there is, for each
+    cluster, whatever that has chosen.
+    """
     project = Project(root)
     folders = [] if names else list(_folders_without_cluster(root))
-    return [_check(project, name) for name in names or project.names] + folders
+    manifests = _Manifests(project, everything=infrastructure)
+    return [_check(project, name, manifests) for name in names or project.names] + folders
 
 
-def _check(project: Project, name: str) -> CheckedCluster:
+def _check(project: Project, name: str, manifests: _Manifests) -> CheckedCluster:
     try:
         planned = project.plan(name)
     except ConfigError as error:
         return CheckedCluster(name, (), tuple(error.problems), ())
-    return CheckedCluster(name, planned.nodes, (), planned.warnings)
+    checked = CheckedCluster(name, planned.nodes, (), planned.warnings)
+    for found in manifests.found(planned):
+        problems = tuple(dict.fromkeys([*checked.problems, *found.problems]))
+        warnings = tuple(dict.fromkeys([*checked.warnings, *found.warnings]))
+        checked = replace(checked, nodes=() if problems else checked.nodes, problems=problems, warnings=warnings)
+    return checked
+
+
+class _Manifests:
+    """What is built for the clusters, for those that want it: who has no Flux waits for none of it."""
+
+    def __init__(self, project: Project, *, everything: bool) -> None:
+        self._project = project
+        self._everything = everything
+
+    @cached_property
+    def _checker(self) -> Checker:
+        from cluster_stack.manifests.check import Checker
+
+        return Checker(self._project.catalogue)
+
+    def found(self, planned: PlannedCluster) -> Iterator[Found]:
+        if planned.gitops is None and not self._everything:
+            return
+        from cluster_stack.manifests.building import NoKustomizeError
+        from cluster_stack.manifests.check import without_kustomize
+
+        kubernetes = Version.parse(kubernetes_of(planned.file)).minor
+        try:
+            if planned.gitops is not None:
+                yield self._checker.check(planned.file, planned.gitops, kubernetes)
+            if self._everything:
+                yield self._checker.check_all(planned.file, kubernetes)
+        except NoKustomizeError as error:
+            yield without_kustomize(error, planned.file)
 
 
 def _folders_without_cluster(root: Path) -> Iterator[CheckedCluster]:

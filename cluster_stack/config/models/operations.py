@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from cluster_stack.config.models.base import Model, section
-from cluster_stack.config.models.values import Duration, Text, matching
+from cluster_stack.config.models.values import Duration, Name, SettingName, Text, matching
 
 
 class Secrets(Model):
@@ -97,13 +97,18 @@ class Backups(Model):
 
 class Flux(Model):
     version: Annotated[str, matching(r"^(v\d+\.\d+\.\d+)?$")] = ""
-    """Version of Flux, for example `v2.9.4`."""
+    """Version of Flux, for example `v2.9.5`. Without it: the newest that runs on the cluster's Kubernetes."""
     repository: Annotated[str, matching(r"^((https|ssh)://\S+)?$")] = ""
-    """Git repository that Flux follows."""
-    branch: str = "main"
+    """Git repository that Flux follows: this one, or a copy of it, because it must hold `infrastructure/`."""
+    branch: Annotated[str, matching(r"^[^\s:?*~^\\\[]+$")] = "main"
     """Branch of that repository."""
     path: str = ""
-    """Folder in that repository."""
+    """Folder in that repository with things of your own for this cluster. Flux applies its `kustomization.yaml` when
+    all components are ready. Without it: the components alone."""
+    credentials_secret: str = ""
+    """Stack setting that holds what a private repository asks for: the private key for `ssh://`, a token for `https://`."""
+    known_hosts: str = ""
+    """What `ssh-keyscan <host>` says of the repository's host. Only for `ssh://`, and needed there."""
     components: list[Text] = []
     """Flux controllers to run. Without it: Flux' own choice."""
     age_key_secret: str = ""
@@ -114,9 +119,15 @@ class Flux(Model):
 
 class Infrastructure(Model):
     core: list[Text] = []
-    """Components that every cluster gets: folders of `infrastructure/core/base`."""
+    """Components that every cluster gets: folders of `infrastructure/core/base`. `ingress-nginx` is among them for
+    files that name it: its makers ended it in March 2026, and `envoy-gateway` is the successor."""
     optional: list[Text] = []
     """Further components: folders of `infrastructure/optional/base`."""
+    overlay: Name | None = None
+    """Which size of the components: a folder of `infrastructure/core/overlays`, for example `prod`. Without it: the one
+    that is called as the cluster; a component that has none is taken as it is in `base`."""
+    settings: dict[SettingName, Text] = {}
+    """What a component wants to be told, by the names that its `component.yaml` gives."""
 
 
 class Gitops(Model):

@@ -87,6 +87,7 @@ Gigabytes = Annotated[int, Field(le=131_072, json_schema_extra={"unit": "GB"})]
 _QUALIFIED = r"([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?"
 LabelKey = Annotated[str, matching(f"^{_QUALIFIED}$")]
 LabelValue = Annotated[str, matching(r"^([A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?$")]
+SettingName = Annotated[str, matching(r"^[A-Z][A-Z0-9_]{0,62}$")]
 Taint = Annotated[str, matching(rf"^{_QUALIFIED}(=[A-Za-z0-9_.-]{{0,63}})?:(NoSchedule|PreferNoSchedule|NoExecute)$")]
 
 KubernetesVersion = Annotated[

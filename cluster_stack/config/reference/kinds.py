@@ -46,6 +46,7 @@ _HTTPS = Kind(
 )
 
 KINDS: dict[Any, Kind] = {
+    values.SettingName: Kind("name of a setting", "capitals, digits and `_`, a capital first", "GATEWAY_DOMAIN"),
     values.Name: Kind(
         "cluster name", "a lower-case letter, then lower-case letters, digits and `-`, 40 in all at most", "homelab"
     ),

@@ -1,0 +1,6 @@
+"""What Flux would apply, built and checked without a cluster.
+
+``building`` runs kustomize, ``substitution`` puts the cluster's facts in as Flux does, ``schemas`` knows what the API
+takes, ``references`` what must be there for an object to work, ``positions`` where in which file something stands, and
+``check`` brings them together. Asks nobody and applies nothing. Only imported where there is something to build.
+"""
