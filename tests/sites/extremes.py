@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import resource
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 from cluster_stack.config import ConfigError, load_text
 from cluster_stack.config.document import MAX_BYTES, MAX_VALUES
@@ -82,7 +83,16 @@ def main() -> None:
     # What grows without end shall end here, and not with the machine that the tests run on.
     resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
     answers = {name: _answer(raw) for name, raw in FILES.items()}
-    print(json.dumps({"answers": answers, "megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024}))
+    print(json.dumps({"answers": answers, "megabytes": _peak()}))
+
+
+def _peak() -> int:
+    """The most memory that this program had, in megabytes. Linux has who started it in `ru_maxrss` too."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        lines = (line.split() for line in status.read_text().splitlines())
+        return next(int(words[1]) // 1024 for words in lines if words[0] == "VmHWM:")
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
 def _answer(raw: bytes) -> list[str]:
