@@ -399,7 +399,7 @@ def tools() -> dict[str, Tool]:
                     stamp=f"sigs.k8s.io/kustomize/api/provenance.version=v{KUSTOMIZE}",
                 ),
             ),
-            minutes=0.5,
+            minutes=1,
             source_version=KUSTOMIZE,
             version_arguments=("version",),
             accepted_below="6.0.0",

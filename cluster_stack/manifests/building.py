@@ -14,6 +14,8 @@ from typing import Any
 
 import yaml
 
+from cluster_stack.manifests.remote import remotes
+
 _ORIGIN = "config.kubernetes.io/origin"
 _CHANGES = "alpha.config.kubernetes.io/transformations"
 _WRAPPER = """\
@@ -27,12 +29,14 @@ buildMetadata: [originAnnotations, transformerAnnotations]
 class BuildError(Exception):
     """A folder that kustomize cannot build. The text is what kustomize says of the cause, on one line."""
 
-    def __init__(self, text: str, file: str, line: int = 0) -> None:
+    def __init__(self, text: str, file: str, line: int = 0, fix: str = "") -> None:
         super().__init__(text)
         self.file = file
         """The file that the mistake is in, or that leads to it, from the project's folder."""
         self.line = line
         """From 1; 0 where kustomize does not say."""
+        self.fix = fix
+        """What to do; empty where kustomize alone can tell when it is right."""
 
 
 class NoKustomizeError(Exception):
@@ -121,6 +125,11 @@ class Builder:
         return found
 
     def _build(self, path: str) -> list[Source]:
+        if not (self._root / path).is_dir():
+            raise BuildError("there is no such folder", path)
+        for file, line, entry in remotes(self._root, path):
+            fix = "Copy it into this repository, and name the copy."
+            raise BuildError(f"it would have to fetch {entry}, and nothing is fetched here", file, line, fix)
         with tempfile.TemporaryDirectory() as folder:
             # A wrapper, because only the outermost kustomization can ask for the files that objects come from.
             wrapper = Path(folder).resolve()
@@ -149,7 +158,7 @@ class Builder:
 
     def _error(self, message: str, path: str, wrapper: Path) -> BuildError:
         """kustomize says on which way it came to a mistake, and last what it is."""
-        text = " ".join(message.split()).removeprefix("Error: ")
+        text = _complaint(message)
         for folder in (os.path.relpath(self._root, wrapper), str(self._root), str(wrapper)):
             text = text.replace(f"{folder}/", "")
         way, _, cause = text.rpartition("recursed accumulation of path ")
@@ -160,6 +169,13 @@ class Builder:
         if match := re.search(r"yaml: line (\d+): (.*?)(?: in File: (\S+))?$", cause):
             return BuildError(match[2], f"{folder}/{match[3] or 'kustomization.yaml'}", int(match[1]))
         return BuildError(cause.rstrip("."), f"{folder}/kustomization.yaml")
+
+
+def _complaint(message: str) -> str:
+    """What kustomize says, on one line. kubectl says it as an error of its own, or logs it, as its version is."""
+    if match := re.search(r'"command failed" err=(?:"(.*)"|<(.*)>)', message, re.DOTALL):
+        message = match[1].replace('\\"', '"') if match[1] is not None else match[2]
+    return re.sub(r"^error: ", "", " ".join(message.split()), flags=re.IGNORECASE)
 
 
 def _cause(text: str) -> str:

@@ -14,7 +14,7 @@ from cluster_stack.config import ClusterFile, Problem
 from cluster_stack.config.document import Path, dotted
 from cluster_stack.manifests import references
 from cluster_stack.manifests.building import Builder, BuildError, Loader, NoKustomizeError, Object, Source
-from cluster_stack.manifests.positions import line_at, line_of, patch_targets, position
+from cluster_stack.manifests.positions import Files
 from cluster_stack.manifests.schemas import FILE_NAME, FLUX, KUBERNETES, Api, Mistake
 from cluster_stack.manifests.substitution import substituted, unknown_forms, variables
 from cluster_stack.plan.gitops import flux_versions, objects, selection
@@ -30,6 +30,10 @@ _SECRET = "0"  # noqa: S105
 _SECRET_BASE64 = "c2VjcmV0"  # noqa: S105
 _OPERATOR = "fluxcd.controlplane.io"
 """The APIs of flux-operator, of which there are no schemas here: they are under another licence."""
+
+
+_SOPS = "sops"
+"""The key that SOPS adds to an object that it has encrypted. Flux takes it away again."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,7 @@ class Checker:
     def __init__(self, catalogue: Catalogue) -> None:
         self._catalogue = catalogue
         self._builder = Builder(catalogue.root)
+        self._files = Files(catalogue.root)
         self._apis = {
             name: Api(catalogue.root / component.base / FILE_NAME, component.declaration.title)
             for name, component in catalogue.components.items()
@@ -64,10 +69,12 @@ class Checker:
 
     def check(self, file: ClusterFile, planned: GitopsPlan, kubernetes: int) -> Found:
         """The components that a cluster has chosen."""
-        return _Check(self._catalogue, self._builder, self._apis, file, planned, kubernetes).run()
+        return _Check(self._catalogue, self._builder, self._files, self._apis, file, planned, kubernetes).run()
 
     def check_all(self, file: ClusterFile, kubernetes: int) -> Found:
         """All components that there are, as they would be in a cluster, whatever it has chosen."""
+        if not self._catalogue.exists:
+            return Found((), ())
         components = self._catalogue.components
         described = [
             *self._catalogue.problems([name for names in self._catalogue.names.values() for name in names]),
@@ -112,14 +119,15 @@ class _Check:
         self,
         catalogue: Catalogue,
         builder: Builder,
+        files: Files,
         apis: Mapping[str, Api],
         file: ClusterFile,
         planned: GitopsPlan,
         kubernetes: int,
     ) -> None:
         self._catalogue = catalogue
-        self._root = catalogue.root
         self._builder = builder
+        self._files = files
         self._file = file
         self._planned = planned
         self._kubernetes = Api(KUBERNETES, "Kubernetes", kubernetes, "1.")
@@ -196,7 +204,7 @@ class _Check:
         except BuildError as error:
             self._unbuilt = True
             what = f"for cluster {self._name}, kustomize cannot build {part.path}: {error}."
-            fix = f"Mend it until `kustomize build {part.path}` works."
+            fix = error.fix or f"Mend it until `kustomize build {part.path}` works."
             self._problems[Problem(error.file, error.line, "", what, fix)] = None
             return []
         return [found for source in sources if (found := self._substituted(part, source))]
@@ -233,12 +241,12 @@ class _Check:
     def _idle_patches(self, part: _Part, built: Sequence[Object]) -> None:
         """kustomize takes a patch whose target is not there, and does nothing with it."""
         file = f"{part.path}/kustomization.yaml"
-        for path, target in patch_targets(self._root, file):
+        for path, target in self._files.patch_targets(file):
             if built and not any(_is_target(found, target) for found in built):
                 wanted = " ".join(f"{key} {value}" for key, value in target.items())
                 what = f"for cluster {self._name}, the patch changes nothing: there is no {wanted} here."
                 there = ", ".join(sorted({f"{found.kind} {found.name}" for found in built}))
-                line = line_at(self._root, file, path)
+                line = self._files.line_at(file, path)
                 self._problems[Problem(file, line, dotted(path), what, f"Objects here: {there}.")] = None
 
     def _owners(self, built: Sequence[tuple[_Part, list[Object]]]) -> None:
@@ -271,11 +279,17 @@ class _Check:
             fix = f"Write {near[0].replace(' ', ', kind ')}." if near else "Write one that there is."
             yield Mistake(("apiVersion",), f"{api.name} has no {kind}.", fix)
             return
-        yield from api.mistakes(kind, found.manifest)
+        yield from self._encrypted(found)
+        yield from api.mistakes(kind, {key: value for key, value in found.manifest.items() if key != _SOPS})
         if api.namespaced(kind) and not found.namespace:
             yield Mistake(("metadata",), "it has no namespace.", "Write metadata.namespace.")
         if owner is not None:
             yield from self._order(part, found, owner)
+
+    def _encrypted(self, found: Object) -> Iterator[Mistake]:
+        if _SOPS in found.manifest and not self._file.config.gitops.flux.age_key_secret:
+            what = "SOPS has encrypted it, and Flux is given no key."
+            yield Mistake((_SOPS,), what, "Write gitops.flux.ageKeySecret in cluster.yaml.")
 
     def _api_of(self, group: str, kind: str) -> tuple[Api | None, str | None]:
         """Who knows a kind, and the component that brings it, if one does."""
@@ -292,7 +306,7 @@ class _Check:
         if component is not None and found.group in component.declaration.unchecked:
             return
         if part.own or found.group == _OPERATOR:
-            place = position(self._root, found, ())
+            place = self._files.position(found, ())
             what = f"for cluster {self._name}, {found} is not checked: there is no schema of {kind} here."
             self._warnings[Problem(place.file, place.line, "", what, "Try it in a cluster.")] = None
             return
@@ -394,13 +408,13 @@ class _Check:
         return self._file.config.metadata.name
 
     def _tell(self, found: Object, mistake: Mistake) -> None:
-        place = position(self._root, found, mistake.path)
+        place = self._files.position(found, mistake.path)
         what = f"for cluster {self._name}, {found}: {mistake.what}"
         self._problems[Problem(place.file, place.line, dotted(mistake.path), what, mistake.fix)] = None
 
     def _tell_text(self, source: Source, text: str, what: str, fix: str) -> None:
         for file in (*reversed(source.changed_in), source.origin):
-            if line := line_of(self._root, file, text):
+            if line := self._files.line_of(file, text):
                 self._problems[Problem(file, line, "", what, fix)] = None
                 return
         self._problems[Problem(source.origin, 0, "", what, fix)] = None

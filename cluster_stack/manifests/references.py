@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from cluster_stack.config.document import Path
+from cluster_stack.manifests import pods
 from cluster_stack.manifests.building import Object
 from cluster_stack.manifests.schemas import Mistake
 
@@ -15,6 +16,8 @@ _KUSTOMIZATION = ("kustomize.toolkit.fluxcd.io", "Kustomization")
 _SOURCES = "source.toolkit.fluxcd.io"
 _EXACT = re.compile(r"v?\d+\.\d+\.\d+([-+][\w.+-]+)?")
 _STANDARD_NAMESPACES = ("default", "kube-node-lease", "kube-public", "kube-system")
+_AUTHORITY = ("ConfigMap", "kube-root-ca.crt", "ca.crt")
+"""What Kubernetes itself puts into every namespace: kind, name, key."""
 
 Identity = tuple[str, str, str, str]
 
@@ -41,6 +44,8 @@ class Cluster:
 
     def keys(self, kind: str, namespace: str, name: str) -> set[str] | None:
         """The keys of a ConfigMap or a Secret; None where there is none of that name."""
+        if (kind, name) == _AUTHORITY[:2]:
+            return {_AUTHORITY[2]}
         manifest = self._data.get(("", kind, namespace, name))
         if manifest is None:
             return None
@@ -64,7 +69,9 @@ def mistakes(found: Object, cluster: Cluster) -> Iterator[Mistake]:
         yield from _kustomization(found, cluster)
     elif found.group == _SOURCES:
         yield from _source(found)
-    for path, image in _images(found.manifest, ()):
+    for wanted in pods.wanted(found.manifest):
+        yield from _wanted(wanted, found, cluster)
+    for path, image in pods.images(found.manifest):
         tag = image.rpartition("/")[2].partition(":")[2]
         if "@sha256:" not in image and tag in ("", "latest"):
             yield Mistake(path, f"the image {image} is not pinned.", "Write a version behind it: `:1.2.3`.")
@@ -106,14 +113,24 @@ def _release(found: Object, cluster: Cluster) -> Iterator[Mistake]:
 def _values(source: Mapping[str, Any], path: Path, found: Object, cluster: Cluster) -> Iterator[Mistake]:
     if source.get("optional"):
         return
-    keys = cluster.keys(source["kind"], found.namespace, source["name"])
-    key = source.get("valuesKey", "values.yaml")
+    wanted = pods.Wanted(path, source["kind"], source["name"], source.get("valuesKey", "values.yaml"))
+    yield from _kept(wanted, found, cluster)
+
+
+def _wanted(wanted: pods.Wanted, found: Object, cluster: Cluster) -> Iterator[Mistake]:
+    """A Secret that nobody writes down may be made in the cluster, for example by a Certificate."""
+    if wanted.kind == "ConfigMap" or cluster.keys(wanted.kind, found.namespace, wanted.name) is not None:
+        yield from _kept(wanted, found, cluster)
+
+
+def _kept(wanted: pods.Wanted, found: Object, cluster: Cluster) -> Iterator[Mistake]:
+    keys = cluster.keys(wanted.kind, found.namespace, wanted.name)
     if keys is None:
-        what = f"there is no {source['kind']} {source['name']} in {found.namespace}."
-        yield Mistake(path, what, "Add it to the component, or write `optional: true`.")
-    elif key not in keys:
-        what = f"the {source['kind']} {source['name']} has no key {key}."
-        yield Mistake(path, what, f"Keys that it has: {', '.join(sorted(keys)) or 'none'}.")
+        what = f"there is no {wanted.kind} {wanted.name} in {found.namespace}."
+        yield Mistake(wanted.path, what, "Add it to the component, or write `optional: true`.")
+    elif wanted.key and wanted.key not in keys:
+        what = f"the {wanted.kind} {wanted.name} has no key {wanted.key}."
+        yield Mistake(wanted.path, what, f"Keys that it has: {', '.join(sorted(keys)) or 'none'}.")
 
 
 def _kustomization(found: Object, cluster: Cluster) -> Iterator[Mistake]:
@@ -145,18 +162,3 @@ def _reference(
         there = cluster.names(group, kind)
         what = f"there is no {kind} {namespace}/{name} in this cluster."
         yield Mistake((*path, "name"), what, f"There are: {', '.join(there) or 'none'}.")
-
-
-def _images(value: object, path: Path) -> Iterator[tuple[Path, str]]:
-    """The images of the containers in any object that holds a pod."""
-    if isinstance(value, dict):
-        for key, below in value.items():
-            if key in ("containers", "initContainers") and isinstance(below, list):
-                for index, container in enumerate(below):
-                    if isinstance(container, dict) and "image" in container:
-                        yield (*path, key, index, "image"), str(container["image"])
-            else:
-                yield from _images(below, (*path, key))
-    elif isinstance(value, Sequence) and not isinstance(value, str):
-        for index, below in enumerate(value):
-            yield from _images(below, (*path, index))

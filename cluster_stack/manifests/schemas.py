@@ -46,7 +46,7 @@ class Api:
 
     @cached_property
     def _data(self) -> Mapping[str, Any]:
-        return _read(self.file)
+        return _packaged(self.file) if self.file.parent == _DATA else _read(self.file)
 
     @property
     def kinds(self) -> Mapping[str, Mapping[str, Any]]:
@@ -98,6 +98,11 @@ class Api:
 
 
 @cache
+def _packaged(file: FilePath) -> Mapping[str, Any]:
+    """A file of this package, which all clusters share and nobody changes."""
+    return _read(file)
+
+
 def _read(file: FilePath) -> Mapping[str, Any]:
     found: Mapping[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     return found

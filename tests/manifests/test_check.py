@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from cluster_stack import project
+from cluster_stack.cli import main
+from cluster_stack.manifests.building import Builder, BuildError
 from cluster_stack.plan.gitops.objects import SecretEntry
 from cluster_stack.plan.gitops.plan import bootstrap
 from cluster_stack.project import Project
@@ -161,6 +164,21 @@ def test_a_component_may_say_that_its_apis_cannot_be_checked(tmp_path: Path) -> 
     assert said(root) == []
 
 
+def test_what_sops_has_encrypted_is_checked_as_what_it_will_be(tmp_path: Path) -> None:
+    secret = (
+        "apiVersion: v1\nkind: Secret\nmetadata: {name: mine, namespace: default}\n"
+        "stringData: {password: 'ENC[AES256_GCM,data:x,type:str]'}\nsops: {version: 3.11.0}\n"
+    )
+    root = with_own(tmp_path, secret)
+    edit(root / "clusters/prod/cluster.yaml", "path: ./clusters/prod", "path: ./clusters/prod, ageKeySecret: fluxAge")
+    assert said(root) == []
+    edit(root / "clusters/prod/apps.yaml", "stringData", "stringDate")
+    (problem,) = said(root)
+    assert (
+        "clusters/prod/apps.yaml:4: stringDate: for cluster prod, Secret default/mine: there is no such key" in problem
+    )
+
+
 def test_without_kustomize_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = copy(tmp_path)
     (root / ".toolchain").unlink()
@@ -182,6 +200,60 @@ def test_the_kustomize_in_kubectl_will_do(tmp_path: Path, monkeypatch: pytest.Mo
     (root / ".toolchain").unlink()
     monkeypatch.setenv("PATH", f"{programs}:/bin:/usr/bin")
     assert said(root) == []
+
+
+UNKNOWN_FIELD = 'invalid Kustomization: json: unknown field "resource"'
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        f"Error: {UNKNOWN_FIELD}",
+        f"error: {UNKNOWN_FIELD}",
+        'E1124 19:14:33.3 28 run.go:72] "command failed" err="{}"'.format(UNKNOWN_FIELD.replace('"', '\\"')),
+        'E1124 19:14:33.3 28 run.go:72] "command failed" err=<\n\t{}\n >'.format(UNKNOWN_FIELD.replace(": ", ":\n\t")),
+    ],
+    ids=["kustomize", "kubectl", "kubectl that logs", "kubectl that logs lines"],
+)
+def test_whoever_runs_kustomize_the_sentence_is_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, message: str
+) -> None:
+    program = tmp_path / "bin/kustomize"
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\ncat >&2 <<'END'\n{message}\nEND\nexit 1\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:/bin:/usr/bin")
+    (tmp_path / "infrastructure").mkdir()
+    with pytest.raises(BuildError) as told:
+        Builder(tmp_path).build("infrastructure")
+    assert str(told.value) == UNKNOWN_FIELD
+
+
+def test_the_command_line_asks_for_all_components(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = without_flux(tmp_path)
+    (root / "infrastructure/optional/base/metrics-server/helmrelease.yaml").unlink()
+    monkeypatch.setattr(project, "ROOT", root)
+    assert main(["check"]) == 0
+    capsys.readouterr()
+    assert main(["check", "--infrastructure"]) == 1
+    assert "there is no helmrelease.yaml in infrastructure/optional/base/metrics-server" in capsys.readouterr().err
+
+
+def test_a_project_without_components_has_none_to_check(tmp_path: Path) -> None:
+    root = without_flux(tmp_path)
+    shutil.rmtree(root / "infrastructure")
+    assert checked(root, infrastructure=True).problems == ()
+
+
+def test_a_project_without_sources_of_charts(tmp_path: Path) -> None:
+    root = copy(tmp_path)
+    shutil.rmtree(root / "infrastructure/sources")
+    assert said(root) == [
+        "infrastructure/sources: for cluster prod, kustomize cannot build infrastructure/sources: there is no such "
+        "folder. Mend it until `kustomize build infrastructure/sources` works."
+    ]
 
 
 def test_who_has_no_flux_waits_for_none_of_it(tmp_path: Path) -> None:

@@ -99,6 +99,12 @@ def test_validation_needs_no_secrets_and_runs_for_forks() -> None:
     assert "pull_request" in yaml.safe_load(PULL_REQUEST.read_text())[True]  # YAML 1.1 reads `on` as true
 
 
+def test_every_component_is_built_for_every_cluster_of_a_pull_request() -> None:
+    scripts = [step.get("run", "") for step in jobs(PULL_REQUEST)["validate"]["steps"]]
+    check = scripts.index(".venv/bin/python -m cluster_stack check --infrastructure")
+    assert scripts.index(".venv/bin/python -m toolchain ensure kustomize") < check
+
+
 def test_previews_are_for_pull_requests_that_may_see_secrets() -> None:
     preview = jobs(PULL_REQUEST)["preview"]
     assert "github.event.pull_request.head.repo.full_name == github.repository" in preview["if"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
+from urllib.parse import urlsplit
 
 from cluster_stack.config import ClusterFile, Problem
 from cluster_stack.config.document import Path
@@ -122,6 +123,15 @@ def _repository(file: ClusterFile, catalogue: Catalogue) -> Iterator[Problem]:
         if not flux.known_hosts.strip():
             what = "Flux must know the host that it sends the key to."
             fix = "Write gitops.flux.knownHosts: what `ssh-keyscan <host>` says."
+            yield file.problem((*_FLUX, "repository"), what, fix)
+    else:
+        if flux.known_hosts:
+            what = "an https:// address is known by its certificate, so this would not be read."
+            yield file.problem((*_FLUX, "knownHosts"), what, "Remove it.")
+        if "@" in urlsplit(flux.repository).netloc:
+            # The text is not repeated: a message is as public as the log that it ends in.
+            what = "it holds a name or a password, and everybody who reads the file would have it."
+            fix = "Write the address alone, and gitops.flux.credentialsSecret."
             yield file.problem((*_FLUX, "repository"), what, fix)
     path = PurePosixPath(flux.path)
     if flux.path and (path.is_absolute() or ".." in path.parts):
