@@ -50,6 +50,11 @@ func New(ctx context.Context, node *node.Node) *grpc.Server {
 	timeapi.RegisterTimeServiceServer(grpcServer, api)
 	cosiapi.RegisterStateServer(grpcServer, server.NewState(cosi.ForClients(node.Resources)))
 
+	if node.Version.UpgradeAPI() {
+		machine.RegisterLifecycleServiceServer(grpcServer, &lifecycleServer{node: node})
+		machine.RegisterImageServiceServer(grpcServer, &imageServer{node: node})
+	}
+
 	return grpcServer
 }
 

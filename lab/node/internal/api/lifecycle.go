@@ -84,7 +84,7 @@ func (s *Server) checkReset(in *machine.ResetRequest) error {
 	}
 
 	for _, partition := range in.SystemPartitionsToWipe {
-		known := partition.Label == "META"
+		known := partition.Label == hardware.MetaLabel
 		for _, label := range hardware.Partitions {
 			known = known || label == partition.Label
 		}

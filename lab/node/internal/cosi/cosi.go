@@ -77,8 +77,8 @@ func New(ctx context.Context) (state.State, error) {
 		&k8s.BootstrapManifestsConfig{}, &k8s.Endpoint{}, &k8s.Nodename{}, &k8s.NodeStatus{}, &k8s.StaticPodStatus{},
 		&network.AddressStatus{}, &network.HostnameStatus{}, &network.LinkStatus{}, &network.NodeAddress{},
 		&network.ResolverStatus{}, &network.RouteStatus{}, &network.Status{},
-		&runtime.Diagnostic{}, &runtime.ExtensionStatus{}, &runtime.MachineStatus{}, &runtime.PlatformMetadata{},
-		&runtime.SecurityState{}, &runtime.Version{},
+		&runtime.BootedEntry{}, &runtime.Diagnostic{}, &runtime.ExtensionStatus{}, &runtime.MachineStatus{}, &runtime.MetaKey{},
+		&runtime.PlatformMetadata{}, &runtime.SecurityState{}, &runtime.Version{},
 		&time.Status{},
 		&v1alpha1.Service{},
 	} {

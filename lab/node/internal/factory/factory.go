@@ -103,8 +103,18 @@ func Parse(reference string) (Installer, error) {
 	return installer, nil
 }
 
+// ErrNotFound means that the registry does not have the image.
+var ErrNotFound = errors.New("not found")
+
+// Pulled is an installer image that has been pulled.
+type Pulled struct {
+	Digest string
+	// Installs is the image that it puts on a disk.
+	Installs hardware.Image
+}
+
 // Pull checks that the registry has the image and returns what it installs.
-func (c *Client) Pull(ctx context.Context, reference, arch string) (*hardware.Image, error) {
+func (c *Client) Pull(ctx context.Context, reference, arch string) (*Pulled, error) {
 	installer, err := Parse(reference)
 	if err != nil {
 		return nil, err
@@ -112,29 +122,31 @@ func (c *Client) Pull(ctx context.Context, reference, arch string) (*hardware.Im
 
 	manifest := fmt.Sprintf("https://%s/v2/%s/manifests/%s", installer.registry, installer.repository, installer.version)
 
-	if err := c.exists(ctx, manifest); err != nil {
+	digest, err := c.resolve(ctx, manifest)
+	if err != nil {
 		return nil, fmt.Errorf("failed to pull image %q: %w", reference, err)
 	}
 
-	image := &hardware.Image{
+	pulled := &Pulled{Digest: digest, Installs: hardware.Image{
 		Version: installer.version, Platform: installer.platform, Arch: arch,
 		Schematic: installer.schematic, SecureBoot: installer.secureBoot,
-	}
+	}}
 
 	if installer.schematic != DefaultSchematic {
-		image.Extensions, err = c.extensions(ctx, installer.schematic)
+		pulled.Installs.Extensions, err = c.extensions(ctx, installer.schematic)
 		if err != nil {
 			return nil, fmt.Errorf("failed to pull image %q: %w", reference, err)
 		}
 	}
 
-	return image, nil
+	return pulled, nil
 }
 
-func (c *Client) exists(ctx context.Context, url string) error {
+// resolve is the digest of a manifest.
+func (c *Client) resolve(ctx context.Context, url string) (string, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodHead, url, nil)
 	if err != nil {
-		return err
+		return "", err
 	}
 
 	request.Header.Set("Accept", strings.Join([]string{
@@ -147,19 +159,25 @@ func (c *Client) exists(ctx context.Context, url string) error {
 
 	response, err := c.http.Do(request)
 	if err != nil {
-		return err
+		return "", err
 	}
 
 	defer response.Body.Close() //nolint:errcheck
 
 	switch response.StatusCode {
 	case http.StatusOK:
-		return nil
 	case http.StatusNotFound:
-		return errors.New("not found")
+		return "", ErrNotFound
 	default:
-		return fmt.Errorf("unexpected status from HEAD request to %s: %s", url, response.Status)
+		return "", fmt.Errorf("unexpected status from HEAD request to %s: %s", url, response.Status)
 	}
+
+	digest := response.Header.Get("Docker-Content-Digest")
+	if digest == "" {
+		return "", fmt.Errorf("no Docker-Content-Digest in the answer to HEAD %s", url)
+	}
+
+	return digest, nil
 }
 
 // extensions reads the official extensions of a schematic.

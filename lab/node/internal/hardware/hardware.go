@@ -317,44 +317,16 @@ type Disk struct {
 	Rotational bool   `json:"rotational"`
 }
 
-const imageFile = "image.json"
+// MetaLabel is the partition of the few values that Talos keeps outside its
+// configuration.
+const MetaLabel = "META"
 
-// Partitions are the labels of a Talos system disk that hold data in the lab.
+// Partitions are the labels of a Talos system disk that hold data in the lab,
+// but META.
 var Partitions = []string{"STATE", "EPHEMERAL"}
 
 // Name is the device's name below /dev.
 func (d *Disk) Name() string { return strings.TrimPrefix(d.Device, "/dev/") }
-
-// Image is what is installed on the disk, or nil.
-func (d *Disk) Image() (*Image, error) {
-	path := filepath.Join(d.Path, imageFile)
-
-	data, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-
-	if err != nil {
-		return nil, err
-	}
-
-	image := &Image{}
-	if err := json.Unmarshal(data, image); err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-
-	return image, nil
-}
-
-// Install writes the image to the disk.
-func (d *Disk) Install(image *Image) error {
-	data, err := json.MarshalIndent(image, "", "  ")
-	if err != nil {
-		return err
-	}
-
-	return d.write(imageFile, data)
-}
 
 // Partition is the folder of the named partition.
 func (d *Disk) Partition(label string) string { return filepath.Join(d.Path, label) }

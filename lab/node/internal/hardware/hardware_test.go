@@ -47,7 +47,7 @@ func TestTheBootOrder(t *testing.T) {
 		t.Errorf("a blank disk: %v, %v, %v", image, disk, err)
 	}
 
-	if err := machine.Disks[0].Install(&hardware.Image{Version: "v1.12.0"}); err != nil {
+	if err := machine.Disks[0].SetBoot(&hardware.Boot{Entry: hardware.Entry{Image: hardware.Image{Version: "v1.12.0"}}}); err != nil {
 		t.Fatal(err)
 	}
 
@@ -94,7 +94,7 @@ func TestWhatFirmwareBoots(t *testing.T) {
 			machine := load(t)
 			machine.Firmware = test.firmware
 
-			if err := machine.Disks[0].Install(&hardware.Image{Version: "v1.13.0", SecureBoot: test.secureBoot}); err != nil {
+			if err := machine.Disks[0].SetBoot(&hardware.Boot{Entry: hardware.Entry{Image: hardware.Image{Version: "v1.13.0", SecureBoot: test.secureBoot}}}); err != nil {
 				t.Fatal(err)
 			}
 
@@ -117,7 +117,7 @@ func TestWhatFirmwareBoots(t *testing.T) {
 func TestWhatIsRefusedIsPassedOver(t *testing.T) {
 	machine := load(t)
 
-	if err := machine.Disks[0].Install(&hardware.Image{Version: "v1.12.0", SecureBoot: true}); err != nil {
+	if err := machine.Disks[0].SetBoot(&hardware.Boot{Entry: hardware.Entry{Image: hardware.Image{Version: "v1.12.0", SecureBoot: true}}}); err != nil {
 		t.Fatal(err)
 	}
 

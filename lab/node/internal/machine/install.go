@@ -11,6 +11,7 @@ import (
 	"github.com/siderolabs/talos/pkg/machinery/resources/runtime"
 
 	"cluster-stack/lab/node/internal/api"
+	"cluster-stack/lab/node/internal/bootloader"
 	"cluster-stack/lab/node/internal/factory"
 	"cluster-stack/lab/node/internal/hardware"
 )
@@ -38,7 +39,7 @@ func (l *life) install(ctx context.Context) error {
 
 	l.node.Logs.Printf("installing Talos to disk %s from %s", disk.Device, settings.Image())
 
-	image, err := factory.NewClient().Pull(ctx, settings.Image(), l.node.Image.Arch)
+	pulled, err := factory.NewClient().Pull(ctx, settings.Image(), l.node.Image.Arch)
 	if err != nil {
 		return err
 	}
@@ -60,11 +61,11 @@ func (l *life) install(ctx context.Context) error {
 		return err
 	}
 
-	if err := disk.Install(image); err != nil {
+	if err := bootloader.New(l.hw.Firmware, disk).Install(&pulled.Installs); err != nil {
 		return err
 	}
 
-	l.node.Logs.Printf("installation of %s successful", image.Version)
+	l.node.Logs.Printf("installation of %s successful", pulled.Installs.Version)
 	l.publish("", &machineapi.SequenceEvent{Sequence: "install", Action: machineapi.SequenceEvent_STOP})
 	l.node.SetStage(runtime.MachineStageRebooting)
 	l.leave(ExitReboot)

@@ -162,6 +162,7 @@ func (l *life) fail(err error) {
 	}
 
 	l.node.Logs.Printf("%s", err)
+	l.revertUpgrade()
 	l.node.Logs.Printf("rebooting in %s", failureDelay)
 
 	time.Sleep(failureDelay)
@@ -196,16 +197,21 @@ func (l *life) boot(ctx context.Context) {
 		}
 	}
 
-	if err := l.node.LoadConfig(); err != nil {
+	staged, err := l.takeStaged()
+	if err != nil {
 		l.fail(err)
 
 		return
 	}
 
-	if err := l.node.PublishHardware(); err != nil {
-		l.fail(err)
+	for _, step := range []func() error{
+		l.checkImage, l.node.LoadConfig, l.node.PublishHardware, l.node.PublishMeta, l.publishBootedEntry,
+	} {
+		if err := step(); err != nil {
+			l.fail(err)
 
-		return
+			return
+		}
 	}
 
 	if err := network.ReservePorts(constants.ApidPort, constants.TrustdPort); err != nil {
@@ -241,6 +247,16 @@ func (l *life) boot(ctx context.Context) {
 
 		return
 	}
+
+	if staged != "" {
+		if err := l.installStaged(ctx, staged); err != nil {
+			l.fail(fmt.Errorf("install sequence: failed: %w", err))
+		}
+
+		return
+	}
+
+	go l.keepUpgrade(ctx)
 
 	// the image is the installed system: the configuration goes to its disk
 	if err := l.node.Persist(); err != nil {

@@ -23,13 +23,17 @@ const (
 	resetSequence    = "reset"
 	shutdownSequence = "shutdown"
 
+	upgradeSequence      = "upgrade"
+	stageUpgradeSequence = "stageUpgrade"
+
 	// the task that clients wait for: from then on the API is going down
 	stopAllServices = "stopAllServices"
 )
 
 var sequenceStages = map[string]runtime.MachineStage{
 	rebootSequence: runtime.MachineStageRebooting, resetSequence: runtime.MachineStageResetting,
-	shutdownSequence: runtime.MachineStageShuttingDown,
+	shutdownSequence: runtime.MachineStageShuttingDown, upgradeSequence: runtime.MachineStageUpgrading,
+	stageUpgradeSequence: runtime.MachineStageUpgrading,
 }
 
 // phase is a step of a sequence, with the one task that clients see in it.
@@ -45,13 +49,13 @@ func (l *life) publish(actor string, payload proto.Message) { l.node.Events.Publ
 func (l *life) end(ctx context.Context, stopBoot context.CancelFunc, sequence node.Sequence) int {
 	phases, code := l.phases(stopBoot, sequence)
 	watching, attached := l.node.Events.Watchers()
-	watched := watching > 0 && sequence.Name == rebootSequence
+	watched := watching > 0 && comesBack(sequence.Name)
 
 	l.node.SetStage(sequenceStages[sequence.Name])
 	l.publish(sequence.Actor, &machineapi.SequenceEvent{Sequence: sequence.Name, Action: machineapi.SequenceEvent_START})
 	l.node.Logs.Printf("%s sequence: %d phase(s)", sequence.Name, len(phases))
 
-	if watched {
+	if watched && sequence.Name == rebootSequence {
 		l.awaitWatcher(attached)
 	}
 
@@ -69,6 +73,7 @@ func (l *life) end(ctx context.Context, stopBoot context.CancelFunc, sequence no
 
 			// a sequence that fails is fatal: the machine reboots
 			l.node.Logs.Printf("%s failed: %s", sequence.Name, err)
+			l.revertUpgrade()
 			l.node.Logs.Printf("rebooting in %s", failureDelay)
 			time.Sleep(failureDelay)
 			stopBoot()
@@ -79,6 +84,11 @@ func (l *life) end(ctx context.Context, stopBoot context.CancelFunc, sequence no
 	}
 
 	return code
+}
+
+// comesBack tells of which sequences clients wait for the next boot.
+func comesBack(sequence string) bool {
+	return sequence == rebootSequence || sequence == upgradeSequence || sequence == stageUpgradeSequence
 }
 
 // patient makes the phase that takes the API down wait for a watcher as well.
@@ -136,25 +146,58 @@ func (l *life) runPhase(ctx context.Context, sequence node.Sequence, step phase)
 	return nil
 }
 
-// phases are the steps of a sequence and the exit code after them. Pods,
-// mounts and kexec have no counterpart here; their steps are left out.
+// restartSteps are the phases that the sequences share.
+type restartSteps struct {
+	cleanup, stopServices, kexec, stopEverything, reboot phase
+}
+
+// phases are the steps of a sequence and the exit code after them. Pods and
+// mounts have no counterpart here; their steps are left out.
 func (l *life) phases(stopBoot context.CancelFunc, sequence node.Sequence) ([]phase, int) {
-	stopServices := phase{"stopServices", "stopServicesEphemeral", func(context.Context) error { l.stopWorkloads(); return nil }}
-	stopEverything := phase{"stopEverything", stopAllServices, func(context.Context) error { l.stopAll(stopBoot); return nil }}
-	cleanup := phase{name: "cleanup", task: "stopAllPods"}
-	reboot, shutdown := phase{name: "reboot", task: "reboot"}, phase{name: "shutdown", task: "shutdown"}
+	steps := restartSteps{
+		cleanup:        phase{name: "cleanup", task: "stopAllPods"},
+		stopServices:   phase{"stopServices", "stopServicesEphemeral", func(context.Context) error { l.stopWorkloads(); return nil }},
+		kexec:          phase{"kexec", "kexecPrepare", func(context.Context) error { l.prepareKexec(sequence); return nil }},
+		stopEverything: phase{"stopEverything", stopAllServices, func(context.Context) error { l.stopAll(stopBoot); return nil }},
+		reboot:         phase{name: "reboot", task: "reboot"},
+	}
+	shutdown := phase{name: "shutdown", task: "shutdown"}
 
 	switch sequence.Name {
 	case rebootSequence:
 		if sequence.Reboot.GetMode() == machineapi.RebootRequest_FORCE {
-			return []phase{{"reboot", "reboot", stopEverything.run}}, ExitReboot
+			return []phase{{"reboot", "reboot", steps.stopEverything.run}}, ExitReboot
 		}
 
-		return []phase{cleanup, stopServices, stopEverything, reboot}, ExitReboot
+		return []phase{steps.cleanup, steps.stopServices, steps.kexec, steps.stopEverything, steps.reboot}, ExitReboot
+	case upgradeSequence:
+		return l.upgradePhases(sequence.Upgrade, steps), ExitReboot
+	case stageUpgradeSequence:
+		phases := []phase{steps.cleanup, steps.stopServices}
+		if sequence.Upgrade.RebootMode == machineapi.UpgradeRequest_DEFAULT {
+			phases = append(phases, steps.kexec)
+		}
+
+		return append(phases, steps.stopEverything, steps.reboot), ExitReboot
 	case resetSequence:
-		return l.resetPhases(sequence.Reset, []phase{stopServices, stopEverything}, reboot, shutdown)
+		return l.resetPhases(sequence.Reset, []phase{steps.stopServices, steps.stopEverything}, steps.reboot, shutdown)
 	default:
-		return []phase{cleanup, stopServices, stopEverything, shutdown}, ExitPoweredOff
+		return []phase{steps.cleanup, steps.stopServices, steps.stopEverything, shutdown}, ExitPoweredOff
+	}
+}
+
+// prepareKexec says which way the machine restarts. The lab's machines start
+// their firmware again either way: it looks for the same disk.
+func (l *life) prepareKexec(sequence node.Sequence) {
+	l.node.SetStage(runtime.MachineStageRebooting)
+
+	switch {
+	case sequence.Reboot.GetMode() == machineapi.RebootRequest_POWERCYCLE:
+		l.node.Logs.Printf("kexec skipped as reboot with power cycle was requested")
+	case l.node.Image.SecureBoot:
+		l.node.Logs.Printf("kexec skipped as secure boot is enabled")
+	default:
+		l.node.Logs.Printf("prepared kexec environment")
 	}
 }
 

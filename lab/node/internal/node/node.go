@@ -27,6 +27,7 @@ import (
 	"cluster-stack/lab/node/internal/etcd"
 	"cluster-stack/lab/node/internal/events"
 	"cluster-stack/lab/node/internal/hardware"
+	"cluster-stack/lab/node/internal/images"
 	"cluster-stack/lab/node/internal/logs"
 	"cluster-stack/lab/node/internal/network"
 	"cluster-stack/lab/node/internal/pki"
@@ -57,6 +58,8 @@ type Node struct {
 	Identity atomic.Pointer[pki.Identity]
 	// TrustdCertificate is what trustd shows.
 	TrustdCertificate atomic.Pointer[tls.Certificate]
+	// Images are the container images that the machine has pulled.
+	Images *images.Store
 	// Etcd is the member of a control plane; nil until it is prepared.
 	Etcd atomic.Pointer[etcd.Member]
 
@@ -82,6 +85,8 @@ type Node struct {
 	stage         stage
 	lastReported  string
 	sequenceTaken bool
+
+	metaMu sync.Mutex
 }
 
 // BootstrapRequest asks the machine to bootstrap etcd; the answer comes back
@@ -94,10 +99,11 @@ type BootstrapRequest struct {
 
 // Sequence is a sequence that the API or the power button asks for.
 type Sequence struct {
-	Name   string
-	Actor  string
-	Reboot *machine.RebootRequest
-	Reset  *machine.ResetRequest
+	Name    string
+	Actor   string
+	Reboot  *machine.RebootRequest
+	Reset   *machine.ResetRequest
+	Upgrade *machine.UpgradeRequest
 }
 
 // New boots the image on the hardware: everything in memory is fresh.
@@ -118,6 +124,7 @@ func New(ctx context.Context, hw *hardware.Machine, image *hardware.Image, disk 
 		Sequences: make(chan Sequence, 1), Bootstraps: make(chan BootstrapRequest), Changed: make(chan struct{}, 1),
 		disk: disk,
 	}
+	node.Images = images.NewStore(node.Disk, image.Arch)
 	node.Services = services.New(resources, node.Events, node.Logs, node.reportStatus)
 
 	return node, nil

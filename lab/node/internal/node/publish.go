@@ -85,7 +85,7 @@ func (n *Node) PublishHardware() error {
 	version.TypedSpec().Name, version.TypedSpec().Version = "Talos", n.Version.Tag()
 
 	security := runtime.NewSecurityStateSpec(runtime.NamespaceName)
-	security.TypedSpec().SecureBoot, security.TypedSpec().BootedWithUKI = n.Image.SecureBoot, n.Image.SecureBoot
+	security.TypedSpec().SecureBoot, security.TypedSpec().BootedWithUKI = n.Image.SecureBoot, n.Hardware.Firmware.Kind == hardware.OVMF
 
 	synced := timeres.NewStatus()
 	synced.TypedSpec().Synced = true
@@ -117,6 +117,14 @@ func (n *Node) PublishHardware() error {
 	}
 
 	return n.PublishDisks()
+}
+
+// PublishBootedEntry publishes the boot entry that this system was booted from.
+func (n *Node) PublishBootedEntry(label string) error {
+	booted := runtime.NewBootedEntrySpec()
+	booted.TypedSpec().BootedEntry = label
+
+	return n.put(booted)
 }
 
 // pciNumbers are the vendor's and the product's number of "10de:2204".

@@ -47,3 +47,7 @@ func (v Version) Info(arch string) *machine.VersionInfo {
 // the reader role (1.13), or by the separate maintenance server of older
 // releases, which knows only a few calls.
 func (v Version) UnifiedAPI() bool { return v.AtLeast(13) }
+
+// UpgradeAPI reports whether there are the services by which a client pulls and
+// installs an image and then reboots by itself (1.13).
+func (v Version) UpgradeAPI() bool { return v.AtLeast(13) }
