@@ -164,6 +164,7 @@ def test_two_members_do_not_survive_an_upgrade(site: Site, cluster: Cluster, cp1
     site.wait("maintenance mode", partial(in_maintenance, site, CP2))
     assert apply_insecurely(site, CP2, cluster.config("controlplane", named("cp2"))).returncode == 0
     site.wait("cp2", partial(cluster.runs, CP2))
+    cluster("image", "pull", "--namespace", "system", installer("v1.13.1"), endpoint=CP1, node=CP2)
     refused = cluster.attempt("upgrade", "--legacy", "--image", installer("v1.13.1"), *NOW, node=CP2)
     assert refused.returncode != 0
     assert (
@@ -202,6 +203,7 @@ def test_the_configuration_is_patched_and_edited(site: Site, cluster: Cluster, c
 
     file = {"path": "/var/x", "permissions": 0o600, "op": "create", "content": "x"}
     files = json.dumps({"machine": {"files": [file]}})
+    full = json.dumps({"cluster": {"etcd": {"extraArgs": {"quota-backend-bytes": "1"}}}})
     assert "without a reboot" in cluster.attempt("patch", "mc", "--patch", label("patched")).stderr
     assert "patched: yes" in configuration("v1alpha1").replace('"', "")
     refused = cluster.attempt("patch", "mc", "--mode", "no-reboot", "--patch", files)
@@ -220,11 +222,25 @@ def test_the_configuration_is_patched_and_edited(site: Site, cluster: Cluster, c
     cluster("edit", "mc", "--mode", "no-reboot")
     assert "edited: yes" in configuration("v1alpha1").replace('"', "")
     assert len(cp1.exits) == boots
-    rebooting = cluster.attempt("patch", "mc", "--mode", "reboot", "--patch", files)
+    rebooting = cluster.attempt("patch", "mc", "--mode", "reboot", "--patch", files, "--patch", full)
     assert "with a reboot" in rebooting.stderr
     site.wait("a reboot", lambda: len(cp1.exits) > boots)
     site.wait("running", partial(cluster.runs, CP1))
     assert "/var/x" in configuration("v1alpha1")
+
+
+def test_a_full_etcd_refuses_an_upgrade_and_raises_an_alarm(cluster: Cluster, cp1: Machine) -> None:
+    assert "NOSPACE" not in cluster("etcd", "alarm", "list")
+    before = entries(cp1)
+    refused = cluster.attempt("upgrade", "--legacy", "--image", installer("v1.13.1"), *NOW)
+    assert refused.returncode != 0
+    assert "failed to acquire upgrade mutex" in refused.stderr
+    assert "etcdserver: mvcc: database space exceeded" in refused.stderr
+    assert entries(cp1) == before
+    assert "NOSPACE" in cluster("etcd", "alarm", "list")
+    assert "NOSPACE" in cluster("etcd", "status")
+    assert "NOSPACE" in cluster("etcd", "alarm", "disarm")
+    assert "NOSPACE" not in cluster("etcd", "alarm", "list")
 
 
 def test_an_older_machine_knows_the_legacy_upgrade_only(site: Site) -> None:

@@ -317,3 +317,84 @@ func TestStrangersAreRefused(t *testing.T) {
 		t.Error("a client of another cluster is let in")
 	}
 }
+
+func TestWhatAnUpgradeAsksEtcd(t *testing.T) {
+	authority, err := x509.NewSelfSignedCertificateAuthority(x509.ECDSA(true), x509.CommonName("etcd"))
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	ca := x509.NewCertificateAndKeyFromCertificateAuthority(authority)
+	one := member(t, ca, "one", "127.78.0.1", t.TempDir())
+	ctx := context.Background()
+
+	if err := one.Bootstrap(); err != nil {
+		t.Fatal(err)
+	}
+
+	client, err := one.LocalClient()
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	defer client.Close() //nolint:errcheck
+
+	eventually(t, func() error { return one.ValidateForUpgrade(ctx, client) })
+
+	unlock, err := etcd.LockUpgrade(ctx, client)
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	if _, err := etcd.LockUpgrade(ctx, client); err == nil || !strings.Contains(err.Error(), "Locked by another session") {
+		t.Errorf("the lock is taken twice: %v", err)
+	}
+
+	unlock()
+
+	if unlock, err = etcd.LockUpgrade(ctx, client); err != nil {
+		t.Errorf("the lock stays locked: %s", err)
+	} else {
+		unlock()
+	}
+
+	refused := func(complaint string) {
+		t.Helper()
+		eventually(t, func() error {
+			if err := one.ValidateForUpgrade(ctx, client); err == nil || !strings.Contains(err.Error(), complaint) {
+				return fmt.Errorf("not refused with %q: %w", complaint, err)
+			}
+
+			return nil
+		})
+	}
+	endpoints := []netip.Addr{netip.MustParseAddr("127.78.0.1")}
+	join := func(joining *etcd.Member) (id uint64) {
+		eventually(t, func() (err error) { id, err = joining.Join(ctx, endpoints); return err })
+
+		return id
+	}
+
+	two := member(t, ca, "two", "127.78.0.2", t.TempDir())
+	learner := join(two)
+
+	refused("etcd member count(2) is insufficient to maintain quorum if upgrade commences")
+	eventually(t, func() error { return two.Promote(ctx, learner, endpoints) })
+
+	var added *clientv3.MemberAddResponse
+
+	eventually(t, func() error {
+		added, err = client.MemberAddAsLearner(ctx, []string{"https://127.78.0.3:2380"})
+
+		return err
+	})
+
+	refused(fmt.Sprintf("etcd member %016x is not started, all members must be running to perform an upgrade", added.Member.ID))
+
+	three := member(t, ca, "three", "127.78.0.3", t.TempDir())
+	learner = join(three)
+
+	refused("is not healthy; all members must be healthy to perform an upgrade: etcdserver: rpc not supported for learner")
+	eventually(t, func() error { return three.Promote(ctx, learner, endpoints) })
+	eventually(t, func() error { return one.ValidateForUpgrade(ctx, client) })
+}

@@ -55,8 +55,11 @@ func (l *life) end(ctx context.Context, stopBoot context.CancelFunc, sequence no
 	l.publish(sequence.Actor, &machineapi.SequenceEvent{Sequence: sequence.Name, Action: machineapi.SequenceEvent_START})
 	l.node.Logs.Printf("%s sequence: %d phase(s)", sequence.Name, len(phases))
 
-	if watched && sequence.Name == rebootSequence {
-		l.awaitWatcher(attached)
+	switch {
+	case watched && sequence.Name == rebootSequence:
+		l.awaitWatcher(attached, returnTime)
+	case sequence.Name == shutdownSequence && sequence.Actor != "":
+		l.awaitWatcher(attached, arrivalTime)
 	}
 
 	for number, step := range phases {
@@ -100,7 +103,7 @@ func (l *life) patient(step phase, watched bool) phase {
 	stop := step.run
 	step.run = func(ctx context.Context) error {
 		_, attached := l.node.Events.Watchers()
-		l.awaitWatcher(attached)
+		l.awaitWatcher(attached, returnTime)
 
 		return stop(ctx)
 	}
@@ -108,15 +111,21 @@ func (l *life) patient(step phase, watched bool) phase {
 	return step
 }
 
-// returnTime is how long a client may take to watch again.
-const returnTime = 3 * time.Second
+const (
+	// returnTime is how long a client may take to watch again.
+	returnTime = 3 * time.Second
+
+	// arrivalTime is how long a client may take to watch at all that asks for
+	// a shutdown: talosctl does both at once, and a real machine drains first.
+	arrivalTime = time.Second
+)
 
 // awaitWatcher keeps the API up until a client watches the events again.
 // talosctl lets go of them when a reboot starts, and again when the services
 // stop, and comes back a second later each time, when a real machine is still
 // stopping; a machine that is up again by then would have nothing to tell it.
-func (l *life) awaitWatcher(attached int) {
-	deadline := time.Now().Add(returnTime)
+func (l *life) awaitWatcher(attached int, within time.Duration) {
+	deadline := time.Now().Add(within)
 
 	for time.Now().Before(deadline) {
 		if _, ever := l.node.Events.Watchers(); ever > attached {
