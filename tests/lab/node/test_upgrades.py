@@ -265,6 +265,7 @@ def test_an_older_machine_knows_the_legacy_upgrade_only(site: Site) -> None:
     site.wait("v1.10.9 again", partial(runs_version, old, OLD, "v1.10.9"))
     assert len(machine.exits) == boots + 1, "a sequence that fails reboots the machine"
     assert entries(machine) == [("Talos-v1.10.9.efi", "v1.10.9")]
+    assert "unknown service machine.ImageService" in old.attempt("image", "remove", installer("v1.12.3")).stderr
     old("image", "pull", installer("v1.12.3"))
     assert installer("v1.12.3") in old("image", "list")
     upgraded = old.attempt("upgrade", "--drain=false", "--image", installer("v1.12.3"), *NOW, timeout=120)

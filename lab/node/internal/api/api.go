@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	cosiapi "github.com/cosi-project/runtime/api/v1alpha1"
@@ -58,6 +59,10 @@ func New(ctx context.Context, node *node.Node) *grpc.Server {
 	return grpcServer
 }
 
+// sinceUpgradeAPI are the services that older nodes of Talos do not have: gRPC
+// itself refuses them there.
+var sinceUpgradeAPI = []string{machine.LifecycleService_ServiceDesc.ServiceName, machine.ImageService_ServiceDesc.ServiceName}
+
 // notSimulated words the refusal of calls that the lab's node does not serve.
 func notSimulated() []grpc.ServerOption {
 	word := func(err error, method string) error {
@@ -87,6 +92,10 @@ func notSimulated() []grpc.ServerOption {
 		}),
 		grpc.UnknownServiceHandler(func(_ any, stream grpc.ServerStream) error {
 			method, _ := grpc.MethodFromServerStream(stream)
+
+			if service, _, _ := strings.Cut(strings.TrimPrefix(method, "/"), "/"); slices.Contains(sinceUpgradeAPI, service) {
+				return status.Errorf(codes.Unimplemented, "unknown service %s", service)
+			}
 
 			return status.Errorf(codes.Unimplemented, "%s is not simulated: this is a node of the lab, not a Talos machine", method)
 		}),
