@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from lab.page.changes import merge_patch
@@ -19,26 +20,23 @@ class Broadcast:
     def __init__(self, document: Callable[[], dict[str, Any]]) -> None:
         self._document = document
         self._latest: dict[str, Any] = {}
-        self._watchers: set[asyncio.Queue[str]] = set()
+        self._watchers: set[Watcher] = set()
         self._looking: asyncio.Task[None] | None = None
 
-    async def watch(self) -> AsyncIterator[str]:
-        """The events of one watcher: the whole document first, then its changes. It ends for one that is too slow."""
+    @contextlib.contextmanager
+    def watcher(self) -> Iterator[Watcher]:
+        """Somebody who watches: is told the whole document first, then its changes."""
         if self._looking is None:
             self._latest = self._document()
             self._looking = asyncio.create_task(self._look())
-        queue = asyncio.Queue[str](LONGEST_QUEUE)
-        queue.put_nowait(f"retry: {RETRY_MILLISECONDS}\n" + _event("document", self._latest))
-        self._watchers.add(queue)
+        watcher = Watcher()
+        watcher.tell(f"retry: {RETRY_MILLISECONDS}\n" + _event("document", self._latest))
+        self._watchers.add(watcher)
         try:
-            while queue in self._watchers:
-                try:
-                    yield await asyncio.wait_for(queue.get(), QUIET_SECONDS)
-                except asyncio.TimeoutError:
-                    yield ": still there\n\n"
+            yield watcher
         finally:
-            self._watchers.discard(queue)
-            if not self._watchers and self._looking:
+            self._watchers.discard(watcher)
+            if not self._watchers:
                 self._looking.cancel()
                 self._looking = None
 
@@ -49,14 +47,32 @@ class Broadcast:
             patch = merge_patch(self._latest, document)
             self._latest = document
             if patch:
-                self._tell(_event("patch", patch))
+                event = _event("patch", patch)
+                for watcher in self._watchers:
+                    watcher.tell(event)
 
-    def _tell(self, event: str) -> None:
-        for queue in list(self._watchers):
-            try:
-                queue.put_nowait(event)
-            except asyncio.QueueFull:
-                self._watchers.discard(queue)  # its browser connects again, and begins with the whole
+
+class Watcher:
+    """One browser. It is let go of when it is too slow; it connects again, and begins with the whole."""
+
+    def __init__(self) -> None:
+        self._queue = asyncio.Queue[str](LONGEST_QUEUE)
+        self._too_slow = False
+
+    def tell(self, event: str) -> None:
+        if self._queue.full():
+            self._too_slow = True
+        else:
+            self._queue.put_nowait(event)
+
+    async def next(self) -> str | None:
+        """What to send next; None at the end."""
+        if self._too_slow:
+            return None
+        try:
+            return await asyncio.wait_for(self._queue.get(), QUIET_SECONDS)
+        except asyncio.TimeoutError:
+            return ": still there\n\n"
 
 
 def _event(name: str, data: object) -> str:

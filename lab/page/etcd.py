@@ -12,16 +12,23 @@ from typing import Any
 
 from lab.page.reports import EtcdMember, Report
 
-UP, ALONE, SILENT = "up", "without a leader", "down"
+UP, ALONE, JOINING, SILENT = "up", "without a leader", "joining", "down"
 
 
 def clusters(reports: Mapping[int, Report]) -> dict[str, dict[str, Any]]:
-    """The clusters by id. `reports` are those of the machines that run, by VM id."""
+    """The clusters by id. `reports` are those of the machines that run, by VM id.
+
+    A cluster of which only learners speak is left out for the moment: they do not know its members.
+    """
     found: dict[str, dict[int, EtcdMember]] = {}
     for vmid, report in reports.items():
         if report.etcd:
             found.setdefault(report.etcd.cluster, {})[vmid] = report.etcd
-    return {identifier: _cluster(members, reports) for identifier, members in found.items()}
+    return {
+        identifier: cluster
+        for identifier, members in found.items()
+        if (cluster := _cluster(members, reports))["voters"] > 0
+    }
 
 
 def _cluster(speaking: Mapping[int, EtcdMember], reports: Mapping[int, Report]) -> dict[str, Any]:
@@ -55,7 +62,8 @@ def _member(
     reports: Mapping[int, Report],
 ) -> dict[str, Any]:
     if speaking is None:
-        return {"id": identifier, "name": name, "learner": learner, "state": SILENT, "errors": []}
+        state = JOINING if learner else SILENT
+        return {"id": identifier, "name": name, "learner": learner, "state": state, "errors": []}
     vmid, member = speaking
     return {
         "id": identifier,

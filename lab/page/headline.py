@@ -72,7 +72,9 @@ def _steady(machines: Sequence[Mapping[str, Any]], etcd: Mapping[str, Any]) -> I
     if not machines:
         yield "No machines yet: they appear here as `pulumi up` makes them."
         return
-    ready = sum(vm["power"] == "on" and vm["stage"] == "running" and vm["ready"] for vm in machines)
+    ready = sum(
+        vm["power"] == "on" and vm["stage"] == "running" and vm["ready"] and not vm["cut_off"] for vm in machines
+    )
     off = sum(vm["power"] == "off" for vm in machines)
     if ready == len(machines):
         yield "The machine is ready." if ready == 1 else f"All {ready} machines are ready."

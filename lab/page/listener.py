@@ -15,9 +15,9 @@ USUAL_PORT = 8910
 def listen() -> socket.socket:
     """A socket for the page: at the usual port, or at any other where another lab has that."""
     try:
-        return _bind(USUAL_PORT)
+        return bind(USUAL_PORT)
     except OSError:
-        return _bind(0)
+        return bind(0)
 
 
 def address(listener: socket.socket) -> str:
@@ -26,7 +26,8 @@ def address(listener: socket.socket) -> str:
     return f"http://{host}:{port}/"
 
 
-def _bind(port: int) -> socket.socket:
+def bind(port: int) -> socket.socket:
+    """A socket that listens on the loopback address; port 0 is any that is free. Raises OSError."""
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -6,6 +6,7 @@ their own that leads to the loopback address is refused, and nothing allows anot
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -44,14 +45,9 @@ def application(document: Callable[[], dict[str, Any]]) -> web.Application:
     async def events(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={**HEADERS, "Content-Type": "text/event-stream"})
         await response.prepare(request)
-        watching = broadcast.watch()
-        try:
-            async for event in watching:
+        with broadcast.watcher() as watcher, contextlib.suppress(ConnectionError):  # it has looked enough
+            while (event := await watcher.next()) is not None:
                 await response.write(event.encode())
-        except ConnectionError:
-            pass  # it has looked enough
-        finally:
-            await watching.aclose()  # type: ignore[attr-defined]  # it is a generator
         return response
 
     made = web.Application(middlewares=[_guarded])

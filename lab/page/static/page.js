@@ -55,7 +55,7 @@ function size(bytes) {
   return `${(bytes / 1024 / 1024).toFixed(1)} MiB`;
 }
 
-const MOODS = { well: "All is well", busy: "Something happens", trouble: "Something is wrong", gone: "The lab is silent" };
+const MOODS = { well: "All is well", busy: "In progress", trouble: "Something is wrong", gone: "The lab is silent" };
 
 const STAGES = {
   firmware: "starts",
@@ -119,7 +119,7 @@ function renderCard(id, mark) {
     element("summary", {},
       element("h4", {}, vm.name),
       element("span", { class: "id" }, String(vm.id)),
-      element("span", { class: "state", "data-mark": sign }, words),
+      element("span", { class: "state", "data-mark": sign }, element("span", { class: "words" }, words)),
       vm.task ? element("span", { class: "asked" }, `⟳ is being ${vm.task.words} (${vm.task.type})`) : null),
     facts(vm));
   if (card.parentElement !== cards) {
@@ -167,7 +167,7 @@ function renderEtcd() {
   const clusters = Object.values(lab.etcd);
   const panels = clusters.map((cluster) => {
     const members = Object.values(cluster.members).sort((one, other) => one.name.localeCompare(other.name));
-    const summary = `${cluster.up} of ${counted(cluster.voters, "member is", "members are")} up: ` +
+    const summary = `${cluster.up} of ${counted(cluster.voters, "member", "members")} ${cluster.up === 1 ? "is" : "are"} up: ` +
       (cluster.quorum ? "there is a quorum" : "the quorum is lost");
     return element("div", { class: "panel" },
       element("h3", {}, cluster.name),
@@ -175,17 +175,29 @@ function renderEtcd() {
       ring(members, `etcd of ${cluster.name}: ${summary}`),
       memberTable(members));
   });
-  byId("etcd").replaceChildren(...(panels.length ? panels : [nothing("No member of etcd is up.")]));
+  byId("etcd").replaceChildren(...(panels.length ? panels : [nothing("No member of etcd answers.")]));
 }
 
 const stateOf = (member) => (member.state === "up" ? (member.leader ? "leader" : member.learner ? "learner" : "follower") : member.state);
 
+const VIEWS = { 1: "0 65 320 85", 2: "0 65 320 85", 3: "0 0 320 170" }; // by the number of members
+
+const nameOf = (member) => member.name || "a new member";
+
+// How a member is drawn: [class, sign].
+function look(member) {
+  if (member.state === "joining" || (member.state === "up" && member.learner)) return ["learner", "…"];
+  if (member.state === "up") return member.leader ? ["up leads", "★"] : ["up", "✓"];
+  return ["lost", member.state === "down" ? "×" : "!"];
+}
+
 function ring(members, label) {
-  const picture = drawn("svg", { class: "ring", viewBox: "0 0 320 190", role: "img", "aria-label": label });
+  const picture = drawn("svg", { class: "ring", viewBox: VIEWS[members.length] || "0 0 320 195", role: "img", "aria-label": label });
   const place = members.map((_, index) => {
-    if (members.length === 1) return [160, 80];
-    const angle = (2 * Math.PI * index) / members.length - Math.PI / 2;
-    return [160 + 105 * Math.cos(angle), 88 + 58 * Math.sin(angle)];
+    if (members.length === 1) return [160, 95];
+    const first = members.length === 2 ? Math.PI : -Math.PI / 2; // two are side by side
+    const angle = (2 * Math.PI * index) / members.length + first;
+    return [160 + 105 * Math.cos(angle), 97 + 45 * Math.sin(angle)];
   });
   members.forEach((one, first) => members.forEach((other, second) => {
     if (first < second && one.state === "up" && other.state === "up") {
@@ -196,11 +208,12 @@ function ring(members, label) {
   }));
   members.forEach((member, index) => {
     const [x, y] = place[index];
-    const state = member.state !== "up" ? "lost" : member.learner ? "learner" : member.leader ? "up leads" : "up";
-    const sign = member.state === "down" ? "×" : member.state !== "up" ? "!" : member.leader ? "★" : member.learner ? "…" : "✓";
+    const [state, sign] = look(member);
     const group = drawn("g", { class: state, transform: `translate(${x} ${y})` });
+    const above = y < 80; // where no line comes from
     group.append(drawn("circle", { r: 17 }), drawn("text", { class: "sign", y: 5 }, sign),
-      drawn("text", { y: 31 }, member.name || member.id), drawn("text", { class: "note", y: 43 }, stateOf(member)));
+      drawn("text", { y: above ? -36 : 31 }, nameOf(member)),
+      drawn("text", { class: "note", y: above ? -24 : 43 }, stateOf(member)));
     picture.append(group);
   });
   return picture;
@@ -208,8 +221,8 @@ function ring(members, label) {
 
 function memberTable(members) {
   const rows = members.map((member) => element("tr", {},
-    element("th", { scope: "row" }, member.name || member.id),
-    element("td", {}, element("span", { class: member.state === "up" ? "good" : "bad" }, stateOf(member)),
+    element("th", { scope: "row" }, nameOf(member)),
+    element("td", {}, element("span", { class: { up: "good", joining: "" }[member.state] ?? "bad" }, stateOf(member)),
       ...member.errors.map((error) => element("div", { class: "quiet" }, error))),
     element("td", { class: "number" }, member.database_bytes === undefined ? "not known" : size(member.database_bytes))));
   return element("table", {},
@@ -288,7 +301,7 @@ function taskRow(task) {
 function eventRow(event) {
   return element("tr", {},
     element("td", {}, time(event.time)),
-    element("td", {}, event.machine),
+    element("td", { class: "machine" }, event.machine),
     element("td", {}, event.text));
 }
 

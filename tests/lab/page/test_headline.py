@@ -12,7 +12,8 @@ from lab.page.headline import headline
 
 
 def vm(name: str, stage: str | None = "running", **more: Any) -> dict[str, Any]:
-    made = {"name": name, "power": "on" if stage else "off", "foreign": False, "template": False, "unmet": []}
+    made = {"name": name, "power": "on" if stage else "off", "foreign": False, "template": False}
+    made |= {"cut_off": False, "unmet": []}
     if stage:
         made |= {"stage": stage, "ready": stage == "running", "talos": "v1.11.5"}
     return {**made, **more}
@@ -30,20 +31,23 @@ def cluster(up: int, voters: int = 3, errors: tuple[str, ...] = ()) -> dict[str,
     }
 
 
+NONE = "No machines yet: they appear here as `pulumi up` makes them."
 THREE = [vm("cp1"), vm("cp2"), vm("cp3")]
 
 
 @pytest.mark.parametrize(
     ("machines", "etcd", "mood", "text"),
     [
-        ([], {}, "well", "No machines yet: they appear here as `pulumi up` makes them."),
-        ([vm("pfsense", None, foreign=True)], {}, "well", "No machines yet: they appear here as `pulumi up` makes them."),
+        ([], {}, "well", NONE),
+        ([vm("pfsense", None, foreign=True)], {}, "well", NONE),
         (THREE, cluster(3), "well", "All 3 machines are ready."),
         ([vm("cp1")], cluster(1, 1), "well", "The machine is ready."),
         ([vm("cp1", None), vm("cp2", None)], {}, "well", "All 2 machines are off."),
         ([vm("cp1", "installing"), vm("cp2")], {}, "busy", "cp1 installs Talos v1.11.5."),
         ([vm("cp1", "booting"), vm("cp2", "booting")], {}, "busy", "cp1 and cp2 boot."),
-        ([vm(f"w{n}", "maintenance") for n in range(9)], {}, "busy", "w0, w1, w2 and 6 more wait for their configurations."),
+        ([vm(f"w{n}", "maintenance") for n in range(9)], {}, "busy",
+         "w0, w1, w2 and 6 more wait for their configurations."),
+        ([vm("cp1"), vm("cp2", cut_off=True)], {}, "well", "1 of 2 machines is ready."),
         ([vm("cp1", None, task={"words": "created"})], {}, "busy", "cp1 is being created."),
         (THREE, cluster(2), "trouble", "2 of 3 etcd members are up: homelab still has a quorum."),
         (THREE, cluster(1), "trouble", "1 of 3 etcd members is up: homelab has lost its quorum."),

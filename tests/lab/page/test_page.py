@@ -92,7 +92,10 @@ def test_what_happens_is_shown(lab: RunningLab) -> None:
     created = [request for request in found["requests"].values() if request["path"] == "/nodes/ms02/qemu"]
     assert [(request["method"], request["status"]) for request in created] == [("POST", 200)]
     assert created[0]["seconds"] > 0
-    assert [(task["type"], task["status"]) for task in found["tasks"].values()][:2] == [("qmstart", "OK"), ("qmcreate", "OK")]
+    assert [(task["type"], task["status"]) for task in found["tasks"].values()][:2] == [
+        ("qmstart", "OK"),
+        ("qmcreate", "OK"),
+    ]
     lab.order("poweroff")
     until(lambda: state(lab)["vms"]["800"]["power"] == "off")
     assert "stage" not in state(lab)["vms"]["800"]

@@ -75,7 +75,9 @@ async def test_it_answers_to_the_names_of_this_machine(client: Client, name: str
         assert answer.status == 200
 
 
-@pytest.mark.parametrize("name", ["evil.example", "evil.example:8910", "127.0.0.1.evil.example", "localhost.evil:80", ""])
+@pytest.mark.parametrize(
+    "name", ["evil.example", "evil.example:8910", "127.0.0.1.evil.example", "localhost.evil:80", ""]
+)
 async def test_another_name_is_refused(client: Client, told: Told, name: str) -> None:
     for path in ("/", "/state.json", "/events", "/nothing"):
         async with client.get(path, headers={"Host": name}) as answer:

@@ -24,9 +24,13 @@ func latestEvents(stream *events.Stream) ([]Event, <-chan struct{}) {
 	list := []Event{}
 	found, changed := stream.Latest(shownEvents)
 
+	previous := ""
+
 	for _, event := range found {
-		if text := inWords(event.Payload); text != "" {
+		// two in a row that read the same differ in what the words leave out
+		if text := inWords(event.Payload); text != "" && text != previous {
 			list = append(list, Event{ID: event.ID.String(), Time: event.ID.Time().UTC(), Text: text})
+			previous = text
 		}
 	}
 
