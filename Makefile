@@ -6,7 +6,7 @@ BIN := .venv/bin
 SLOW_FOLDERS := tests/engine tests/lab tests/toolchain
 
 .DEFAULT_GOAL := help
-.PHONY: help setup toolchain kustomize demo lab-stop test unit check conformance format bench clean
+.PHONY: help setup toolchain kustomize browser demo lab-stop test unit check conformance format bench clean
 
 help: ## list what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|'
@@ -28,6 +28,9 @@ toolchain: setup ## pulumi, its plugins, talosctl, kustomize: found, downloaded,
 kustomize: setup
 	@$(BIN)/python -m toolchain ensure kustomize
 
+browser: setup ## Chromium, in which the lab's page is tested: by apt-get, about a minute, once
+	@$(BIN)/python -m tests.lab.page.browser
+
 demo: toolchain ## a cluster in the lab, made by the real `pulumi up -s homelab`
 	@$(BIN)/python -m lab.demo
 
@@ -37,7 +40,9 @@ lab-stop: setup ## end the lab; its state stays in .lab
 unit: setup ## the tests of the program itself, without engine or servers
 	@$(BIN)/python -m pytest -q -m "not engine and not servers" --numprocesses auto --dist loadfile $(SLOW_FOLDERS:%=--ignore=%)
 
+# Without a browser the tests that need one fail, and all others run.
 test: toolchain ## every test, the end-to-end ones included
+	-@$(BIN)/python -m tests.lab.page.browser
 	@$(BIN)/python -m pytest
 
 check: setup kustomize ## what must hold before a commit: format, lint, types, quick tests, the clusters and their components

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 import time
@@ -17,6 +18,9 @@ from lab.lifecycle import LabError
 from lab.namespace import NamespaceError
 from lab.programs import ProgramError
 
+STOPPED = 3
+"""As `systemctl status` answers for what is not running."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
@@ -25,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "start": lambda: _start(directory, load(directory.datacentre)),
         "stop": lambda: _stop(directory),
         "restart": lambda: _stop(directory) or _start(directory, load(directory.datacentre)),
-        "status": lambda: _status(directory, load(directory.datacentre)),
+        "status": lambda: (_status_for_tools if options.json else _status)(directory, load(directory.datacentre)),
         "exec": lambda: _exec(directory, load(directory.datacentre), options),
         "schematic": lambda: _schematic(directory, options.files),
         "erase": lambda: _erase(directory),
@@ -47,7 +51,8 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("start", help="start the lab and wait until everything answers")
     commands.add_parser("stop", help="cut its power; what it knows stays in its folder")
     commands.add_parser("restart", help="stop, then start")
-    commands.add_parser("status", help="what runs, and how to reach it")
+    status = commands.add_parser("status", help="what runs, and how to reach it")
+    status.add_argument("--json", action="store_true", help="for tools")
     execute = commands.add_parser("exec", help="run a command inside: exec -- pulumi up -s homelab")
     execute.add_argument("words", nargs=argparse.REMAINDER, metavar="-- command")
     schematic = commands.add_parser("schematic", help="post schematics to the Image Factory; prints their ids")
@@ -60,6 +65,7 @@ def _start(directory: LabDirectory, datacentre: Datacentre) -> int:
     began = time.monotonic()
     pid = lifecycle.start(directory, datacentre, programs.find)
     print(f"lab: started in {time.monotonic() - began:.1f} s in {directory.root} (pid {pid})")
+    print(f"  watch it in a browser: {lifecycle.page(directory)}")
     for name, address in datacentre.names.items():
         print(f"  https://{name}/  {address}")
     back = [guest for guest in lifecycle.status(directory)["guests"] if guest["running"] and not guest["foreign"]]
@@ -82,8 +88,9 @@ def _status(directory: LabDirectory, datacentre: Datacentre) -> int:
     pid = lifecycle.running(directory)
     if pid is None:
         print(f"lab: none is running in {directory.root}")
-        return 3  # as `systemctl status` answers for what is not running
+        return STOPPED
     print(f"lab: running in {directory.root} since {lifecycle.started_at(directory)} (pid {pid})")
+    print(f"  watch it in a browser: {lifecycle.page(directory)}")
     for name, address in datacentre.names.items():
         print(f"  https://{name}/  {address}")
     print("  API token: python -m lab exec -- printenv PROXMOX_VE_API_TOKEN")
@@ -95,6 +102,16 @@ def _status(directory: LabDirectory, datacentre: Datacentre) -> int:
     if faults := found["faults"]:
         print(f"  faults: {', '.join(f'{name}={value}' for name, value in faults.items())}")
     return 0
+
+
+def _status_for_tools(directory: LabDirectory, datacentre: Datacentre) -> int:
+    pid = lifecycle.running(directory)
+    about: dict[str, object] = {"running": pid is not None, "directory": str(directory.root)}
+    if pid is not None:
+        names = {name: str(address) for name, address in datacentre.names.items()}
+        about |= {"pid": pid, "page": lifecycle.page(directory), "names": names, **lifecycle.status(directory)}
+    print(json.dumps(about, indent=1))
+    return 0 if pid is not None else STOPPED
 
 
 def _exec(directory: LabDirectory, datacentre: Datacentre, options: argparse.Namespace) -> int:

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import os
 import signal
+import socket
 import ssl
 import time
 from collections.abc import Callable
@@ -26,6 +27,9 @@ from lab.hypervisor import PATH, Hypervisor
 from lab.image_factory import ImageFactory
 from lab.namespace import own_pid
 from lab.network.wiring import Wiring
+from lab.page import listener, recent_requests, reports
+from lab.page import server as page
+from lab.page.document import Document
 from lab.programs import Programs
 from lab.proxmox import cluster as proxmox
 from lab.proxmox import description
@@ -57,14 +61,23 @@ class Site:
             lambda: self._control.faults,
             internet.client(directory.ca),
         )
+        self._requests = recent_requests.RecentRequests()
+        self._document = Document(
+            self._cluster,
+            self._hypervisor,
+            reports.Reports(directory.vms),
+            self._requests,
+            lambda: self._control.faults,
+        )
         self._proxmox_site: web.TCPSite | None = None
         self._proxmox_runner: web.AppRunner | None = None
 
-    async def start(self) -> None:
+    async def start(self, page_socket: socket.socket) -> None:
+        """Make everything answer; the page does on a socket that was made outside."""
         self._children.watch()
         self._wiring.host_of = self._host_of
         await self._wiring.start(self._control.faults.network)
-        server = Server(self._cluster, self._directory.requests)
+        server = Server(self._cluster, self._directory.requests, self._requests.add)
         self._proxmox_runner = await _runner(server.application())
         await self._open_or_close_proxmox()
         for registry in self._datacentre.factory.registries:
@@ -73,6 +86,7 @@ class Site:
         self._control.on_change(self._open_or_close_proxmox)
         self._control.on_change(self._rewire)
         self._control.on_change(self._refresh_dhcp)
+        await web.SockSite(await _runner(page.application(self._document)), page_socket).start()
         await self._control.start()
         await self._cluster.power_on_what_ran()
 
@@ -149,21 +163,34 @@ class Site:
             raise OSError(f"the discovery service does not answer, see {output}")
 
 
-def run(directory: LabDirectory, datacentre: Datacentre, programs: Programs, ready: Callable[[], None]) -> None:
+def run(
+    directory: LabDirectory,
+    datacentre: Datacentre,
+    programs: Programs,
+    page_socket: socket.socket,
+    ready: Callable[[], None],
+) -> None:
     """Serve until SIGTERM; `ready` is called once everything answers."""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s: %(message)s")
-    asyncio.run(_run(directory, datacentre, programs, ready))
+    asyncio.run(_run(directory, datacentre, programs, page_socket, ready))
     # Leaving takes the PID namespace, and with it every process in it, along.
 
 
-async def _run(directory: LabDirectory, datacentre: Datacentre, programs: Programs, ready: Callable[[], None]) -> None:
+async def _run(
+    directory: LabDirectory,
+    datacentre: Datacentre,
+    programs: Programs,
+    page_socket: socket.socket,
+    ready: Callable[[], None],
+) -> None:
     loop, power_cut = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, power_cut.set)
     loop.add_signal_handler(signal.SIGHUP, lambda: None)
     site = Site(directory, datacentre, programs)
-    await site.start()
-    write_json(directory.daemon, {"pid": own_pid(), "since": time.time(), "user": os.getuid()})
+    await site.start(page_socket)
+    about = {"pid": own_pid(), "since": time.time(), "user": os.getuid(), "page": listener.address(page_socket)}
+    write_json(directory.daemon, about)
     ready()
     await power_cut.wait()
     site.power_cut()

@@ -15,7 +15,7 @@ import time
 from collections.abc import Sequence
 
 from lab.directory import REPOSITORY, LabDirectory, write_text
-from lab.lifecycle import running
+from lab.lifecycle import page, running
 
 CLUSTER = "homelab"
 
@@ -27,6 +27,7 @@ def main() -> int:
     try:
         if running(directory) is None:
             _show("python -m lab start", [sys.executable, "-m", "lab", "start"])
+        print(f"\nWatch what follows in a browser, while it runs: {page(directory)}", flush=True)
         if not _has_stack():
             _inside("pulumi", "stack", "init", CLUSTER)
         _inside("pulumi", "up", "--yes", "-s", CLUSTER)
@@ -48,6 +49,7 @@ def main() -> int:
     print(f"  talosctl --talosconfig {talosconfig} dmesg")
     print(f"  pulumi up -s {CLUSTER}        after changing controlPlane.count to 3 in clusters/{CLUSTER}/cluster.yaml")
     print(f"The kubeconfig is {kubeconfig}. The lab runs no Kubernetes yet, so nobody answers to it.")
+    print(f"Its page stays as well: {page(directory)}")
     print("`make lab-stop` ends the lab.")
     return 0
 

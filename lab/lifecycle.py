@@ -105,6 +105,11 @@ def started_at(directory: LabDirectory) -> str:
     return datetime.fromtimestamp(since).strftime("%Y-%m-%d %H:%M:%S")
 
 
+def page(directory: LabDirectory) -> str:
+    """Where a browser sees the running lab."""
+    return str(read_json(directory.daemon)["page"])
+
+
 def status(directory: LabDirectory) -> dict[str, Any]:
     return control.Client(directory).status()
 
@@ -151,9 +156,11 @@ def _toolchain() -> Mapping[str, str]:
 def _become_daemon(directory: LabDirectory, datacentre: Datacentre, programs: Programs, writer: int) -> NoReturn:
     """In the child: into the namespaces, and on as their init. Words for the user go into the pipe."""
     from lab import daemon  # aiohttp and all it needs: only the daemon pays for it
+    from lab.page import listener
 
     try:
         os.setsid()
+        page_socket = listener.listen()  # out here, where browsers are
         namespace.isolate(directory, processes=True)
         if os.fork() > 0:
             os._exit(0)
@@ -168,7 +175,7 @@ def _become_daemon(directory: LabDirectory, datacentre: Datacentre, programs: Pr
             os.write(writer, b"ready")
             os.close(writer)
 
-        daemon.run(directory, datacentre, programs, ready)
+        daemon.run(directory, datacentre, programs, page_socket, ready)
     except (namespace.NamespaceError, NetworkError, OSError) as error:
         os.write(writer, str(error).encode())
     except BaseException as error:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote
@@ -67,9 +68,17 @@ OPEN_TO_ALL = frozenset({"POST /access/ticket", "GET /access/domains"})
 log = logging.getLogger(__name__)
 
 
+def _nobody_listens(_: Mapping[str, Any]) -> None:
+    """The listener of a server that has none."""
+
+
 class Server:
-    def __init__(self, cluster: Cluster, request_log: Path) -> None:
+    def __init__(
+        self, cluster: Cluster, request_log: Path, answered: Callable[[Mapping[str, Any]], None] = _nobody_listens
+    ) -> None:
+        """`answered` is called with each entry of the request log."""
         self._cluster = cluster
+        self._answered = answered
         self._log_file = request_log.open("a", encoding="utf-8", buffering=1)
 
     def application(self) -> web.Application:
@@ -82,6 +91,7 @@ class Server:
         self._log_file.close()
 
     async def _serve(self, http: web.Request) -> web.StreamResponse:
+        began = time.monotonic()
         path = http.raw_path.partition("?")[0]
         user, parameters, data = "-", dict[str, str](), None
         upload: Upload | None = None
@@ -105,7 +115,7 @@ class Server:
             if upload and problem:
                 upload.close()
         status = problem.status if problem else 200
-        self._record(http.method, path, user, parameters, status, problem)
+        self._record(http.method, path, user, parameters, status, problem, time.monotonic() - began)
         return _response(data, problem)
 
     async def _answer(self, method: str, path: str, request: Request) -> Any:
@@ -128,7 +138,14 @@ class Server:
         return await handler(self._cluster, Request(user, values, request.upload))
 
     def _record(
-        self, method: str, path: str, user: str, parameters: dict[str, str], status: int, problem: ApiError | None
+        self,
+        method: str,
+        path: str,
+        user: str,
+        parameters: dict[str, str],
+        status: int,
+        problem: ApiError | None,
+        seconds: float,
     ) -> None:
         entry: dict[str, Any] = {
             "time": round(time.time(), 3),
@@ -137,9 +154,11 @@ class Server:
             "parameters": {name: "***" if name in SECRETS else value for name, value in parameters.items()},
             "status": status,
             "user": user,
+            "seconds": round(seconds, 4),
         }
         if problem:
             entry |= {"message": problem.message, "errors": problem.errors}
+        self._answered(entry)
         self._log_file.write(json.dumps(entry) + "\n")
 
 

@@ -109,6 +109,10 @@ class Tasks:
         running.add_done_callback(lambda _: self._workers.pop(upid))
         return upid
 
+    def __iter__(self) -> Iterator[Task]:
+        """All tasks, the latest first."""
+        return reversed(list(self._tasks.values()))
+
     def get(self, node: str, upid: str) -> Task:
         task = self._tasks.get(upid)
         if task is None or task.node != node:
@@ -116,7 +120,7 @@ class Tasks:
         return task
 
     def on_node(self, node: str) -> Iterator[Task]:
-        return (task for task in reversed(list(self._tasks.values())) if task.node == node)
+        return (task for task in self if task.node == node)
 
     async def wait(self, upid: str, seconds: float) -> Task | None:
         """The task, if it ends in time."""

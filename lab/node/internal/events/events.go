@@ -69,6 +69,17 @@ func (s *Stream) Publish(actor string, payload proto.Message) {
 	s.changed = make(chan struct{})
 }
 
+// Latest are the latest events, oldest first, and a channel that closes with
+// the next one. Whoever looks like this counts as no watcher.
+func (s *Stream) Latest(most int) ([]Event, <-chan struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+
+	first := max(len(s.events)-most, 0)
+
+	return append([]Event(nil), s.events[first:]...), s.changed
+}
+
 // Watch describes which events a watcher wants.
 type Watch struct {
 	TailEvents   int // how many past events; all of them when negative

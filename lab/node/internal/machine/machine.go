@@ -27,6 +27,7 @@ import (
 	"cluster-stack/lab/node/internal/hardware"
 	"cluster-stack/lab/node/internal/network"
 	"cluster-stack/lab/node/internal/node"
+	"cluster-stack/lab/node/internal/report"
 	"cluster-stack/lab/node/internal/services"
 )
 
@@ -138,6 +139,7 @@ func (l *life) live(ctx context.Context, power <-chan os.Signal) int {
 	defer stopBoot()
 
 	go l.boot(boot)
+	go report.Keep(ctx, l.node)
 
 	for {
 		select {
