@@ -1,4 +1,4 @@
-"""The player of kubelets: its parts, and one real control plane that is led through the life of its nodes.
+"""The player of kubelets: one real control plane that is led through the life of its nodes.
 
 What is tested is written in Go beside the code (lab/node/kubelets, lab/node/internal/kubelet*), because a machine talks
 to the player with the same client. Here it gets the programs, and a network in which nobody else is.
@@ -10,25 +10,20 @@ import os
 import subprocess
 from pathlib import Path
 
-import pytest
-
 import toolchain
+from tests.go_modules import ENVIRONMENT, go
 from tests.lab.node.site import REPOSITORY
 
 MODULE = REPOSITORY / "lab" / "node"
-GO = {**os.environ, "CGO_ENABLED": "0"}
-PARTS = ("kubelet", "kubeletnetwork", "kubeletserver", "kubeletstages")
-
-
-@pytest.mark.parametrize("part", PARTS)
-def test_a_part(part: str) -> None:
-    subprocess.run(["go", "test", "-mod=readonly", f"./internal/{part}"], cwd=MODULE, env=GO, check=True)
 
 
 def test_one_cluster_through_the_life_of_its_nodes(tmp_path: Path) -> None:
     tests = tmp_path / "kubelets.test"
     subprocess.run(
-        ["go", "test", "-mod=readonly", "-c", "-o", str(tests), "./kubelets"], cwd=MODULE, env=GO, check=True
+        [go(MODULE), "test", "-mod=readonly", "-c", "-o", str(tests), "./kubelets"],
+        cwd=MODULE,
+        env=ENVIRONMENT,
+        check=True,
     )
     programs = {"ETCD": "etcd", "KUBE": "kubernetes", "TALOS_KUBELETS": "talos-kubelets"}
     environment = {variable: str(toolchain.tool(name)) for variable, name in programs.items()}
