@@ -55,7 +55,7 @@ def completes(site: Site, name: str = "dev") -> bool:
 def dev(site: Site):
     site.ensure_stack("dev")
     yield "dev"
-    site.control.clear()
+    site.control.clear_faults()
     site.destroy("dev")
     assert not {850, 860} & set(site.guests())
 
@@ -90,10 +90,10 @@ def test_proxmox_is_away_for_a_while(site: Site, dev: str) -> None:
     before = len(site.writes())
     process = site.begin("pulumi", "up", "--yes", "--skip-preview", "-s", dev)
     wait_for(lambda: len(site.writes()) > before)
-    site.control.set(proxmox_unreachable=True)
+    site.control.set_fault("api-unreachable")
     # Whether this `up` fails depends on the request that the outage meets; the next one completes in any case.
     site.printed.append(end(process))
-    site.control.clear()
+    site.control.clear_faults()
     completes(site)
 
 
