@@ -74,6 +74,7 @@ class Site:
         )
         events = Events(self._cluster)
         self._ledger.happens, self._ledger.begins, self._ledger.ends = events.happen, events.begin, events.end
+        self._hypervisor.faults = lambda: self._ledger.faults
         self._proxmox_site: web.TCPSite | None = None
         self._proxmox_runner: web.AppRunner | None = None
 
@@ -91,6 +92,7 @@ class Site:
         self._ledger.on_change(self._open_or_close_proxmox)
         self._ledger.on_change(self._rewire)
         self._ledger.on_change(self._refresh_dhcp)
+        self._ledger.on_change(self._hypervisor.refresh_faults)
         await web.SockSite(await _runner(page.application(self._document)), page_socket).start()
         await self._control.start()
         await self._cluster.power_on_what_ran()

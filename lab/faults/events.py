@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+
+from lab.faults import etcd
 from lab.faults.fault import Fault
 from lab.faults.kinds import FaultError
 from lab.proxmox.cluster import Cluster
 from lab.proxmox.errors import ApiError
 from lab.proxmox.guests import Guest
+
+RESET_SECONDS = 5
 
 
 class Events:
@@ -22,6 +27,11 @@ class Events:
             await self._start_what_boots_with(str(fault.target))
         elif fault.kind == "dhcp-renumber":
             self._renumber(self._guest(fault))
+        elif fault.kind == "etcd-corrupt":
+            await self._corrupt_etcd(self._guest(fault))
+        elif fault.kind == "etcd-nospace":
+            hypervisor, guest = self._cluster.machines.hypervisor, self._running(fault)
+            await hypervisor.inside(guest.vmid, lambda: etcd.raise_nospace(hypervisor.folder(guest.vmid)))
         else:
             raise FaultError(f"this lab does not know how {fault.kind} happens")
 
@@ -77,6 +87,22 @@ class Events:
 
     def _on(self, host: str) -> list[Guest]:
         return [guest for guest in self._cluster.guests if guest.node == host]
+
+    async def _corrupt_etcd(self, guest: Guest) -> None:
+        """Spoil the file while nobody has it open: a machine that runs loses power for a moment."""
+        hypervisor = self._cluster.machines.hypervisor
+        database = etcd.database(hypervisor.folder(guest.vmid))
+        if not hypervisor.is_running(guest.vmid):
+            etcd.corrupt(database)
+            return
+        done = asyncio.Event()
+
+        def meanwhile() -> None:
+            etcd.corrupt(database)
+            done.set()
+
+        await hypervisor.reset(guest.vmid, meanwhile)
+        await asyncio.wait_for(done.wait(), RESET_SECONDS)
 
     def _renumber(self, guest: Guest) -> None:
         assembly = self._cluster.machines.assembly

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from lab.directory import LabDirectory, read_json, write_json
 from lab.faults import kinds
 from lab.faults.kinds import FaultError, Kind, Shape, Value
+from lab.hardware import MachineFaults
 from lab.network.faults import NetworkFaults, SlowNic
 
 METHODS = ("GET", "POST", "PUT", "DELETE", "*")
@@ -172,6 +173,19 @@ class Faults:
     @property
     def occupied_vmids(self) -> frozenset[int]:
         return self.machines("vmid-taken")
+
+    @property
+    def full_disks(self) -> frozenset[int]:
+        return self.machines("disk-full")
+
+    def of_machine(self, vmid: int) -> MachineFaults:
+        """What a machine itself has to play."""
+        skews = (fault for fault in self.holding("clock-skew") if fault.target == str(vmid))
+        return MachineFaults(
+            clockOffsetSeconds=next((float(fault.option("seconds")) for fault in skews), 0.0),
+            certificateExpired=vmid in self.machines("certificate-expired"),
+            brokenImages=sorted(self.targets("image-broken")),
+        )
 
     def dhcp_answers(self, vmid: int) -> bool:
         return all(fault.target not in (None, str(vmid)) for fault in self.holding("dhcp-silent"))

@@ -40,6 +40,7 @@ class Target(Enum):
     TOKEN = "API token"  # noqa: S105 - the name of a thing, not a secret
     PRIVILEGE = "privilege"
     TASK_TYPE = "task type"
+    IMAGE = "Talos version or schematic"
     STEP = "step"
 
 
@@ -353,6 +354,69 @@ KINDS: tuple[Kind, ...] = (
         Target.VM,
         needs_running_lab=True,
         differs="The machine takes the offer within a second, not at its next renewal.",
+    ),
+    Kind(
+        "disk-full",
+        "The storage under a VM's disks is full",
+        "QEMU pauses the VM (`qmpstatus` io-error): Proxmox calls it running, and nothing in it moves. Once cleared it "
+        "goes on where it was.",
+        "A thin pool or a Ceph cluster that is out of space.",
+        Shape.STATE,
+        Target.VM,
+        differs="The VM is paused at once, not at its next write; after making room, somebody has to resume it.",
+    ),
+    Kind(
+        "etcd-corrupt",
+        "An etcd member's data is corrupt",
+        "The VM loses power, both meta pages of the member's database are overwritten, and the VM boots again where it "
+        "ran: etcd says that the database is invalid and does not start. For good: the member has to be replaced.",
+        "A disk that lies about what it has written, a power cut on a cache without battery.",
+        Shape.EVENT,
+        Target.VM,
+        needs_running_lab=True,
+    ),
+    Kind(
+        "etcd-nospace",
+        "etcd raises its NOSPACE alarm",
+        "The member raises the alarm in the whole cluster: reads are answered, writes fail with `mvcc: database space "
+        "exceeded`, until somebody disarms it (`talosctl etcd alarm disarm`).",
+        "A database that has grown to its quota: events, leases, no defragmentation.",
+        Shape.EVENT,
+        Target.VM,
+        needs_running_lab=True,
+        differs="The database is not full, so disarming is enough; a real one comes back until there is room.",
+    ),
+    Kind(
+        "clock-skew",
+        "The clock of a machine is wrong",
+        "The machine's Talos API and its log go by a clock that is ahead by so many seconds, or behind where they are "
+        "negative. By it the API judges its clients' certificates, and issues its own at the next boot.",
+        "No NTP after a boot, a dead battery, a VM that was restored. Far ahead, it is the client's certificate that "
+        "has expired.",
+        Shape.STATE,
+        Target.VM,
+        options=(Option("seconds", "ahead of the true time; negative: behind it", float, required=True),),
+        differs="etcd and the other programs that a machine starts go by the host's clock.",
+    ),
+    Kind(
+        "certificate-expired",
+        "The API certificate of a control plane has expired",
+        "The control plane's Talos API shows a certificate that ended an hour ago: clients refuse it. A new one is "
+        "issued once the fault is cleared.",
+        "A VM that was paused or restored, a renewal that hung.",
+        Shape.STATE,
+        Target.VM,
+        differs="A worker keeps its certificate, which a control plane has signed.",
+    ),
+    Kind(
+        "image-broken",
+        "An image boots and dies",
+        "Machines that boot an image of this version, or of this schematic, panic, reboot, and panic again. Proxmox "
+        "says that they run; nobody answers.",
+        "A kernel that does not know the hardware, an extension that breaks the boot.",
+        Shape.STATE,
+        Target.IMAGE,
+        differs="Every machine dies that boots it; the registry and the factory serve it as before.",
     ),
 )
 

@@ -56,7 +56,7 @@ class Site:
             return str(self._vmid(given, expected))
         if what is Target.VM_ID:
             return str(self._free_vmid(kind, given))
-        if what is Target.TASK_TYPE or given in self.known[what]:
+        if what in (Target.TASK_TYPE, Target.IMAGE) or given in self.known[what]:
             return given
         if expected and what is Target.VOLUME:
             return given
@@ -73,9 +73,8 @@ class Site:
             return ids[0]
         there = ", ".join(f"{vmid} {name}".strip() for vmid, name in sorted(self.machines.items())[:12])
         later = " (for one that is still to come: --expected)" if given.isdigit() else ""
-        raise FaultError(
-            f"there is no VM '{given}'{kinds.did_you_mean(given, filter(None, self.machines.values()))}; there is {there}{later}"
-        )
+        near = kinds.did_you_mean(given, filter(None, self.machines.values()))
+        raise FaultError(f"there is no VM '{given}'{near}; there is {there}{later}")
 
     def _free_vmid(self, kind: Kind, given: str) -> int:
         if not given.isdigit() or not LEAST_VMID <= int(given) <= MOST_VMID:
