@@ -97,6 +97,31 @@ def test_proxmox_is_away_for_a_while(site: Site, dev: str) -> None:
     completes(site)
 
 
+def test_a_host_that_does_not_answer_once_is_asked_again(site: Site, dev: str) -> None:
+    site.control.set_fault("api-error", match="POST:/nodes/*/qemu", at=2, status=595)
+    assert site.up(dev).outputs.all_vm_ids == (850, 860)
+    (fault,) = site.control.faults()
+    assert fault.is_spent
+
+
+@pytest.mark.parametrize(
+    ("kind", "target", "options", "words"),
+    [
+        ("api-drop", None, {"match": "POST:/nodes/*/qemu"}, "unexpected EOF"),
+        ("task-fails", "qmstart", {"message": "start failed: QEMU exited with code 1"}, "QEMU exited with code 1"),
+    ],
+    ids=["half an answer", "no start"],
+)
+def test_proxmox_fails_at_the_second_machine(
+    site: Site, dev: str, kind: str, target: str | None, options: dict[str, str], words: str
+) -> None:
+    site.control.set_fault(kind, target, at=2, **options)
+    with pytest.raises(ClusterError, match=words):
+        site.up(dev)
+    site.control.clear_faults()
+    completes(site)
+
+
 def test_recover_leaves_alone_what_is_not_ours(site: Site, dev: str) -> None:
     """A VM of our name at our id, made by another state: known by its mark, which is not ours."""
     site.up(dev)
