@@ -102,7 +102,7 @@ def describe(fault: Fault) -> str:
 
 def _parser_of(kind: Kind) -> _Parser:
     parser = _Parser(prog=f"{PROGRAM} set {kind.name}", formatter_class=argparse.RawDescriptionHelpFormatter)
-    differs = [f"On a real site: {kind.differs}"] if kind.differs else []
+    differs = [f"Unlike a real site: {kind.differs}"] if kind.differs else []
     about = [f"{kind.title}: it {kind.shape.value}.", kind.effect, f"Plays: {kind.plays}", *differs]
     parser.description = "\n".join(about)
     if kind.target:

@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
+from lab.proxmox.formats import words
+
 Value = str | int | float
 
 GUEST_LOCKS = ("backup", "clone", "create", "migrate", "rollback", "snapshot", "snapshot-delete", "suspended")
@@ -104,7 +106,7 @@ class Kind:
     target_required: bool = True
     options: tuple[Option, ...] = ()
     differs: str = ""
-    """What is known to be otherwise on a real site."""
+    """In what the lab is known to be unlike a real site then."""
     needs_running_lab: bool = False
     """Setting or clearing it does something to machines, for which they have to be there."""
 
@@ -122,6 +124,11 @@ WHEN = Option(
     default="before",
     choices=("before", "after"),
 )
+TASK_TYPES = words(
+    "download hamigrate hastart hastop imgcopy imgdel qmclone qmconfig qmcreate qmdelsnapshot qmdestroy qmigrate "
+    "qmmove qmreboot qmreset qmrollback qmshutdown qmsnapshot qmstart qmstop qmtemplate resize"
+)
+"""The types of the tasks that this Proxmox has."""
 STEPS = ("boot", "install", "service", "task")
 
 KINDS: tuple[Kind, ...] = (
@@ -363,7 +370,7 @@ KINDS: tuple[Kind, ...] = (
         "A thin pool or a Ceph cluster that is out of space.",
         Shape.STATE,
         Target.VM,
-        differs="The VM is paused at once, not at its next write; after making room, somebody has to resume it.",
+        differs="The VM is paused at once, not at its next write, and goes on without anybody resuming it.",
     ),
     Kind(
         "etcd-corrupt",
@@ -416,7 +423,7 @@ KINDS: tuple[Kind, ...] = (
         "A kernel that does not know the hardware, an extension that breaks the boot.",
         Shape.STATE,
         Target.IMAGE,
-        differs="Every machine dies that boots it; the registry and the factory serve it as before.",
+        differs="The machine reboots after 3 seconds (real: 10), and never goes back to the image before.",
     ),
 )
 

@@ -54,7 +54,7 @@ def _section(kind: Kind) -> Iterator[str]:
     yield f"{kind.title}: it {kind.shape.value}. {kind.effect}\n"
     yield f"Plays: {kind.plays}\n"
     if kind.differs:
-        yield f"On a real site: {kind.differs}\n"
+        yield f"Unlike a real site: {kind.differs}\n"
     if kind.needs_running_lab:
         yield "Set and cleared while the lab runs.\n"
     if kind.options:

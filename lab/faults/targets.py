@@ -5,6 +5,7 @@ Owns the refusals of what is not there.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -12,9 +13,10 @@ from lab.datacentre import Datacentre
 from lab.directory import LabDirectory, read_json
 from lab.faults import kinds
 from lab.faults.fault import Fault, check_match
-from lab.faults.kinds import STEPS, FaultError, Kind, Shape, Target, Value
+from lab.faults.kinds import STEPS, TASK_TYPES, FaultError, Kind, Shape, Target, Value
 from lab.proxmox.privileges import PRIVILEGES
 
+SCHEMATIC = re.compile(r"[0-9a-f]{64}")
 LEAST_VMID, MOST_VMID = 100, 999_999_999
 
 
@@ -46,6 +48,8 @@ class Site:
                 Target.TOKEN: frozenset(accounts["tokens"]),
                 Target.PRIVILEGE: PRIVILEGES,
                 Target.STEP: frozenset(STEPS),
+                Target.TASK_TYPE: TASK_TYPES,
+                Target.IMAGE: frozenset({*datacentre.factory.versions, *(iso.image.version for iso in proxmox.isos)}),
             },
             proxmox.tokens[0].id,
         )
@@ -56,7 +60,7 @@ class Site:
             return str(self._vmid(given, expected))
         if what is Target.VM_ID:
             return str(self._free_vmid(kind, given))
-        if what in (Target.TASK_TYPE, Target.IMAGE) or given in self.known[what]:
+        if given in self.known[what] or (what is Target.IMAGE and SCHEMATIC.fullmatch(given)):
             return given
         if expected and what is Target.VOLUME:
             return given

@@ -11,10 +11,10 @@ import pytest
 from lab import datacentre
 from lab.__main__ import main
 from lab.control import Client
-from lab.directory import LabDirectory
+from lab.directory import REPOSITORY, LabDirectory
 from lab.faults import page
 from lab.faults.fault import Fault, Faults
-from lab.faults.kinds import KINDS, FaultError, Kind, Shape
+from lab.faults.kinds import KINDS, TASK_TYPES, FaultError, Kind, Shape
 from lab.faults.ledger import Ledger
 from lab.faults.targets import Site
 
@@ -68,6 +68,8 @@ def test_every_kind_has_help(kind: Kind, lab: Lab, capsys: pytest.CaptureFixture
         ("set vmid-taken 100", "VM id 100 is taken already: pfsense has it"),
         ("set vmid-taken 7", "vmid-taken needs a VM id from 100 to 999999999, not '7'"),
         ("set delay lunch --seconds 3", "there is no step 'lunch'; there is boot, install, service, task"),
+        ("set task-fails qmstrat", "there is no task type 'qmstrat' (did you mean qmstart?)"),
+        ("set image-broken v1.31.0", "there is no Talos version or schematic 'v1.31.0' (did you mean v1.13.0?); there is v1.10.9, "),
         ("set delay task", "the following arguments are required: --seconds; see python -m lab fault set delay --help"),
         ("set delay task --seconds -1", "--seconds of delay is a number, at least 0, not '-1'"),
         ("set delay task --seconds nan", "--seconds of delay is a number, at least 0, not 'nan'"),
@@ -184,6 +186,12 @@ def test_a_vm_of_an_ambiguous_name_is_asked_for(directory: LabDirectory) -> None
     assert kind.target
     with pytest.raises(FaultError, match="several VMs 'twin': 800, 801"):
         twice.resolve(kind, kind.target, "twin", expected=False)
+
+
+def test_the_types_of_tasks_are_those_that_proxmox_starts() -> None:
+    sources = "".join(file.read_text() for file in (REPOSITORY / "lab" / "proxmox").glob("*.py"))
+    calls = re.findall(r"(?:spawn|_ask_manager)\([^\"]*\"([a-z]+)\"", sources)
+    assert set(calls) == TASK_TYPES
 
 
 def test_the_page_names_every_option() -> None:
