@@ -14,6 +14,9 @@ from lab import lifecycle, programs
 from lab.control import Client, ControlError
 from lab.datacentre import Datacentre, DatacentreError, load
 from lab.directory import LabDirectory
+from lab.faults import command
+from lab.faults.fault import Fault
+from lab.faults.kinds import FaultError
 from lab.lifecycle import LabError
 from lab.namespace import NamespaceError
 from lab.programs import ProgramError
@@ -32,11 +35,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "status": lambda: (_status_for_tools if options.json else _status)(directory, load(directory.datacentre)),
         "exec": lambda: _exec(directory, load(directory.datacentre), options),
         "schematic": lambda: _schematic(directory, options.files),
+        "fault": lambda: command.run(directory, options.words),
         "erase": lambda: _erase(directory),
     }
     try:
         return commands[options.command]()
-    except (LabError, DatacentreError, NamespaceError, ControlError, ProgramError) as error:
+    except (LabError, DatacentreError, NamespaceError, ControlError, ProgramError, FaultError) as error:
         print(f"lab: {error}", file=sys.stderr)
         return 1
     except BrokenPipeError:  # whoever read along has seen enough
@@ -57,6 +61,8 @@ def _parser() -> argparse.ArgumentParser:
     execute.add_argument("words", nargs=argparse.REMAINDER, metavar="-- command")
     schematic = commands.add_parser("schematic", help="post schematics to the Image Factory; prints their ids")
     schematic.add_argument("files", nargs="+", type=argparse.FileType(), metavar="file", help="YAML; - reads the input")
+    fault = commands.add_parser("fault", help="break the site: list, set, clear", add_help=False)
+    fault.add_argument("words", nargs=argparse.REMAINDER)
     commands.add_parser("erase", help="remove the folder of a stopped lab")
     return parser
 
@@ -78,8 +84,8 @@ def _stop(directory: LabDirectory) -> int:
     if lifecycle.running(directory) is None:
         print(f"lab: none is running in {directory.root}")
         return 0
-    for command in lifecycle.stop(directory):
-        print(f"lab: ended {command}, which still ran inside")
+    for ended in lifecycle.stop(directory):
+        print(f"lab: ended {ended}, which still ran inside")
     print(f"lab: stopped; {directory.root} keeps what it knows")
     return 0
 
@@ -99,8 +105,8 @@ def _status(directory: LabDirectory, datacentre: Datacentre) -> int:
         power = "running" if guest["running"] else "stopped"
         whose = ", somebody else's" if guest["foreign"] else ""
         print(f"  VM {guest['vmid']} {guest['name']} on {guest['node']}: {power}{whose}")
-    if faults := found["faults"]:
-        print(f"  faults: {', '.join(f'{name}={value}' for name, value in faults.items())}")
+    for fault in map(Fault.model_validate, found["faults"]):
+        print(f"  fault {fault.id}: {command.describe(fault)}: {fault.condition}")
     return 0
 
 

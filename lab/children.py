@@ -32,10 +32,13 @@ class Child:
         if not self.ended.done():
             os.kill(self.pid, number)
 
+    def signal_group(self, number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, number)
+
     def kill_group(self) -> None:
         """End it and all that it has started, whether it still runs or not."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.pid, signal.SIGKILL)
+        self.signal_group(signal.SIGKILL)
 
 
 class Children:

@@ -1,8 +1,7 @@
 """What tests and the command line may do to a site behind its back: the faults, schematics for the Image Factory.
 
-A fault is a fact about the site ("DHCP is silent"), kept in the lab's folder until it is cleared, so it holds through
-a restart and can be set before a start. The protocol is one JSON object per line, either way, on a unix socket in the
-folder.
+Owns the way to the daemon and back: one JSON object per line, either way, on a unix socket in the lab's folder. What a
+fault is, and what it does, is in lab.faults.
 """
 
 from __future__ import annotations
@@ -13,36 +12,18 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
-from lab import schematics
-from lab.directory import LabDirectory, read_json, write_json
+from lab import datacentre, schematics
+from lab.datacentre import Datacentre
+from lab.directory import LabDirectory
+from lab.faults import fault, ledger, targets
+from lab.faults.fault import Fault, Faults
+from lab.faults.kinds import FaultError, Value
+from lab.faults.ledger import Ledger
+from lab.faults.targets import Site
 from lab.network.bridges import NetworkError
-from lab.network.faults import NetworkFaults
 from lab.schematics import SchematicError
-
-
-class Faults(BaseModel):
-    """Everything that can be wrong with the site. The default is: nothing."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    revoked_privileges: frozenset[str] = frozenset()
-    """Privileges that no role grants any more."""
-    dhcp_silent: bool = False
-    dhcp_silent_for: frozenset[str] = frozenset()
-    """MAC addresses, upper case, that DHCP does not answer."""
-    missing_volumes: frozenset[str] = frozenset()
-    """Volume ids (`c137-isos:iso/x.iso`) that somebody deleted from their storage."""
-    occupied_vmids: frozenset[int] = frozenset()
-    """VM ids at which somebody else has made a VM meanwhile."""
-    proxmox_unreachable: bool = False
-    """Nobody listens at the Proxmox API's address."""
-    network: NetworkFaults = NetworkFaults()
-    boot_seconds: float | None = None
-    install_seconds: float | None = None
-    service_seconds: float | None = None
-    task_seconds: float | None = None
 
 
 class ControlError(Exception):
@@ -60,16 +41,48 @@ class Client:
         self._directory = directory
 
     def faults(self) -> Faults:
-        return load_faults(self._directory)
+        return fault.load(self._directory)
 
-    def set(self, **changes: Any) -> Faults:
-        """Change some faults, leave the others; returns once they hold."""
-        faults = Faults.model_validate({**self.faults().model_dump(), **changes})
-        self._apply(faults)
-        return faults
+    def set_fault(
+        self,
+        kind: str,
+        target: str | int | None = None,
+        *,
+        match: str | None = None,
+        at: int | None = None,
+        times: int | None = None,
+        expected: bool = False,
+        **options: Value,
+    ) -> Fault:
+        """Let something be wrong, or happen; returns once it is so.
 
-    def clear(self) -> None:
-        self._apply(Faults())
+        `match`, `at` and `times` say which requests it strikes or waits for; `expected` lets it be about a VM or
+        volume that is still to come. Raises FaultError or ControlError.
+        """
+        wanted: dict[str, Any] = {"name": kind, "target": None if target is None else str(target), "options": options}
+        wanted |= {"match": match, "at": at, "times": times, "expected": expected}
+        site = datacentre.load(self._directory.datacentre)
+        asked = targets.checked(Site.read(self._directory, site), **wanted)
+        try:
+            answer = self._ask({"command": "fault", "wanted": wanted})
+            return Fault.model_validate(answer["fault"])
+        except NobodyThereError:
+            _needs_nobody(asked)
+            added, kept = ledger.add(self.faults(), asked)
+            fault.save(self._directory, kept)
+            return added
+
+    def clear_faults(self, identifier: str | None = None) -> list[Fault]:
+        """End one fault, or all of them; returns those that ended."""
+        try:
+            answer = self._ask({"command": "clear", "id": identifier})
+            return [Fault.model_validate(entry) for entry in answer["faults"]]
+        except NobodyThereError:
+            cleared, kept = ledger.remove(self.faults(), identifier)
+            for gone in cleared:
+                _needs_nobody(gone)
+            fault.save(self._directory, kept)
+            return cleared
 
     def status(self) -> dict[str, Any]:
         return self._ask({"command": "status"})
@@ -86,12 +99,6 @@ class Client:
                 return schematics.post(self._directory, text)
             except SchematicError as error:
                 raise ControlError(str(error)) from None
-
-    def _apply(self, faults: Faults) -> None:
-        try:
-            self._ask({"command": "set", "faults": faults.model_dump(mode="json")})
-        except NobodyThereError:
-            save_faults(self._directory, faults)
 
     def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
         try:
@@ -113,30 +120,29 @@ class Client:
         return answer
 
 
-def load_faults(directory: LabDirectory) -> Faults:
-    return Faults.model_validate(read_json(directory.faults, {}))
-
-
-def save_faults(directory: LabDirectory, faults: Faults) -> None:
-    write_json(directory.faults, faults.model_dump(mode="json"))
+def _needs_nobody(wanted: Fault) -> None:
+    """Refuse what does something to machines while the lab is stopped."""
+    if wanted.of.needs_running_lab and wanted.holds:
+        raise FaultError(f"{wanted.kind} does something to a site that runs: start the lab first")
 
 
 class Server:
-    """The daemon's end: keeps the current faults and tells whoever asked to know when they change."""
+    """The daemon's end."""
 
     def __init__(
-        self, directory: LabDirectory, status: Callable[[], dict[str, Any]], post_schematic: Callable[[str], str]
+        self,
+        directory: LabDirectory,
+        site: Datacentre,
+        faults: Ledger,
+        status: Callable[[], dict[str, Any]],
+        post_schematic: Callable[[str], str],
     ) -> None:
         self._directory = directory
+        self._site = site
+        self._faults = faults
         self._status = status
         self._post_schematic = post_schematic
-        self._listeners: list[Callable[[], Any]] = []
         self._server: asyncio.Server | None = None
-        self.faults = load_faults(directory)
-
-    def on_change(self, listener: Callable[[], Any]) -> None:
-        """Call `listener` (a coroutine function) after each change, before the change is acknowledged."""
-        self._listeners.append(listener)
 
     async def start(self) -> None:
         self._directory.control_socket.unlink(missing_ok=True)
@@ -163,12 +169,12 @@ class Server:
                 return self._status()
             if command == "schematic":
                 return {"id": self._post_schematic(request["text"])}
-            if command == "set":
-                self.faults = Faults.model_validate(request["faults"])
-                save_faults(self._directory, self.faults)
-                for listener in self._listeners:
-                    await listener()
-                return {}
+            if command == "fault":
+                wanted = targets.checked(Site.read(self._directory, self._site), **request["wanted"])
+                return {"fault": (await self._faults.set(wanted)).model_dump(mode="json")}
+            if command == "clear":
+                cleared = await self._faults.clear(request["id"])
+                return {"faults": [gone.model_dump(mode="json") for gone in cleared]}
             return {"error": f"no such command: {command}"}
-        except (ValueError, KeyError, ValidationError, NetworkError) as error:
+        except (ValueError, KeyError, ValidationError, NetworkError, FaultError) as error:
             return {"error": str(error)}

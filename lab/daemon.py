@@ -23,6 +23,8 @@ from lab import certificates, control, internet
 from lab.children import Children
 from lab.datacentre import Datacentre
 from lab.directory import LabDirectory, write_json
+from lab.faults.events import Events
+from lab.faults.ledger import Ledger
 from lab.hypervisor import PATH, Hypervisor
 from lab.image_factory import ImageFactory
 from lab.namespace import own_pid
@@ -49,7 +51,8 @@ class Site:
         self._programs = programs
         schematics = Schematics(directory, datacentre.factory.schematics)
         self._factory = ImageFactory(datacentre.factory, schematics)
-        self._control = control.Server(directory, self.status, schematics.post)
+        self._ledger = Ledger(directory)
+        self._control = control.Server(directory, datacentre, self._ledger, self.status, schematics.post)
         self._children = Children()
         self._wiring = Wiring(datacentre)
         self._hypervisor = Hypervisor(directory, programs, self._children, self._wiring)
@@ -58,7 +61,7 @@ class Site:
             datacentre,
             description.load(),
             self._hypervisor,
-            lambda: self._control.faults,
+            self._ledger,
             internet.client(directory.ca),
         )
         self._requests = recent_requests.RecentRequests()
@@ -67,8 +70,11 @@ class Site:
             self._hypervisor,
             reports.Reports(directory.vms),
             self._requests,
-            lambda: self._control.faults,
+            lambda: self._ledger.faults,
         )
+        events = Events(self._cluster)
+        self._ledger.happens, self._ledger.begins, self._ledger.ends = events.happen, events.begin, events.end
+        self._hypervisor.faults = lambda: self._ledger.faults
         self._proxmox_site: web.TCPSite | None = None
         self._proxmox_runner: web.AppRunner | None = None
 
@@ -76,16 +82,17 @@ class Site:
         """Make everything answer; the page does on a socket that was made outside."""
         self._children.watch()
         self._wiring.host_of = self._host_of
-        await self._wiring.start(self._control.faults.network)
+        await self._wiring.start(self._ledger.faults.network)
         server = Server(self._cluster, self._directory.requests, self._requests.add)
         self._proxmox_runner = await _runner(server.application())
         await self._open_or_close_proxmox()
         for registry in self._datacentre.factory.registries:
             await self._serve(await _runner(self._factory.application(registry)), registry)
         await self._start_discovery()
-        self._control.on_change(self._open_or_close_proxmox)
-        self._control.on_change(self._rewire)
-        self._control.on_change(self._refresh_dhcp)
+        self._ledger.on_change(self._open_or_close_proxmox)
+        self._ledger.on_change(self._rewire)
+        self._ledger.on_change(self._refresh_dhcp)
+        self._ledger.on_change(self._hypervisor.refresh_faults)
         await web.SockSite(await _runner(page.application(self._document)), page_socket).start()
         await self._control.start()
         await self._cluster.power_on_what_ran()
@@ -102,7 +109,7 @@ class Site:
             }
             for guest in self._cluster.guests
         ]
-        return {"guests": guests, "faults": self._control.faults.model_dump(mode="json", exclude_defaults=True)}
+        return {"guests": guests, "faults": [fault.model_dump(mode="json") for fault in self._ledger.faults]}
 
     def power_cut(self) -> None:
         self._hypervisor.cut_everything()
@@ -115,7 +122,9 @@ class Site:
 
     async def _open_or_close_proxmox(self) -> None:
         assert self._proxmox_runner is not None
-        unreachable = self._control.faults.proxmox_unreachable
+        proxmox, faults = self._datacentre.proxmox, self._ledger.faults
+        gone = {node.address for node in proxmox.nodes if node.name in faults.hosts_down}
+        unreachable = faults.proxmox_unreachable or self._datacentre.names[proxmox.name] in gone
         if unreachable and self._proxmox_site is not None:
             await self._proxmox_site.stop()
             server = self._proxmox_runner.server
@@ -129,7 +138,7 @@ class Site:
         return next((guest.node for guest in self._cluster.guests if guest.vmid == vmid), None)
 
     async def _rewire(self) -> None:
-        await self._wiring.set_faults(self._control.faults.network)
+        await self._wiring.set_faults(self._ledger.faults.network)
 
     async def _refresh_dhcp(self) -> None:
         self._cluster.machines.refresh_dhcp()

@@ -1,7 +1,7 @@
 """The site that the lab plays, read from datacentre.yaml: names, hosts, storages, bridges, rights, images.
 
 Owns the model of what is there from the start. What happens during a run (VMs, leases, tasks) and what a test breaks
-on purpose (lab.control) live elsewhere.
+on purpose (lab.faults) live elsewhere.
 """
 
 from __future__ import annotations

@@ -47,6 +47,13 @@ class Leases:
             leaseSeconds=pool.lease_seconds,
         )
 
+    def renumber(self, pool: Dhcp, mac: str, macs_in_use: Collection[str]) -> None:
+        """Forget the lease of a MAC and give it another address. Raises PoolExhaustedError."""
+        address = self._allocate(pool, macs_in_use)
+        self._by_mac.pop(mac, None)
+        self._by_mac[mac] = address
+        write_json(self._path, self._by_mac)
+
     def _allocate(self, pool: Dhcp, macs_in_use: Collection[str]) -> str:
         taken = set(self._by_mac.values())
         for number in range(int(pool.first), int(pool.last) + 1):

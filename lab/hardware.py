@@ -144,5 +144,18 @@ def nics(folder: Path) -> list[Nic]:
     return machine["nics"]
 
 
+class MachineFaults(TypedDict):
+    """What is wrong with a machine, as far as only the machine itself can play it: `faults.json`."""
+
+    clockOffsetSeconds: float
+    certificateExpired: bool
+    brokenImages: list[str]
+    """Versions and schematics of images that boot and die."""
+
+
+def write_faults(folder: Path, faults: MachineFaults) -> None:
+    write_json(folder / "faults.json", faults)
+
+
 def write_dhcp(folder: Path, offers: dict[str, Offer | None]) -> None:
     write_json(folder / "dhcp.json", offers)

@@ -20,6 +20,7 @@ from pathlib import Path
 from lab import guest_agent, hardware
 from lab.children import Child, Children
 from lab.directory import LabDirectory
+from lab.faults.fault import Faults
 from lab.hardware import Machine, Nic, Pluggable
 from lab.network.bridges import NetworkError
 from lab.network.wiring import Wiring
@@ -52,9 +53,11 @@ class Hypervisor:
         self._running: dict[int, _Running] = {}
         self._powering_on: set[int] = set()
         self._switching_off: set[int] = set()
-        self._resets: set[int] = set()
+        self._resets: dict[int, Callable[[], None]] = {}
         self._refreshing: set[asyncio.Task[None]] = set()
         self.on_power_lost: Callable[[int], None] = _nobody_listens
+        self.faults: Callable[[], Faults] = Faults
+        """What is wrong with the site now."""
 
     def folder(self, vmid: int) -> Path:
         return self._directory.vms / str(vmid)
@@ -77,6 +80,7 @@ class Hypervisor:
         shutil.rmtree(folder / "run", ignore_errors=True)
         hardware.write(folder, machine)
         self.offer_addresses(vmid, machine["nics"])
+        hardware.write_faults(folder, self.faults().of_machine(vmid))
         try:
             await self._wiring.power_on(vmid, machine["nics"])
             child = await self._spawn(vmid)
@@ -89,6 +93,7 @@ class Hypervisor:
         finally:
             self._powering_on.discard(vmid)
         self._running[vmid] = _Running(child, time.monotonic(), asyncio.create_task(self._watch(vmid, child)))
+        self._pause(vmid)
 
     def offer_addresses(self, vmid: int, nics: Sequence[Nic]) -> None:
         """Tell a machine what DHCP answers on its NICs now; nobody does where the network is cut off."""
@@ -109,10 +114,10 @@ class Hypervisor:
         await guest_agent.ask(self.agent_channel(vmid), "guest-shutdown", {"mode": "powerdown"}, answers=False)
         return await self._gone(vmid, timeout)
 
-    async def reset(self, vmid: int) -> None:
-        """The reset button: power stays, the machine starts over."""
+    async def reset(self, vmid: int, meanwhile: Callable[[], None] = lambda: None) -> None:
+        """The reset button: power stays, the machine starts over; `meanwhile` is done while nothing of it runs."""
         if running := self._running.get(vmid):
-            self._resets.add(vmid)  # the watcher finds it dead and powers it on again
+            self._resets[vmid] = meanwhile  # the watcher finds it dead and powers it on again
             running.child.kill_group()
 
     def moved(self) -> None:
@@ -126,6 +131,20 @@ class Hypervisor:
         hardware.replug(self.folder(vmid), changed)
         if "nics" in changed:
             self.offer_addresses(vmid, changed["nics"])
+
+    async def refresh_faults(self) -> None:
+        """Tell every running machine what is wrong with it now, and pause or continue it."""
+        for vmid in self._running:
+            hardware.write_faults(self.folder(vmid), self.faults().of_machine(vmid))
+            if not self._pause(vmid):
+                self._running[vmid].child.signal_group(signal.SIGCONT)
+
+    def is_paused(self, vmid: int) -> bool:
+        return self.is_running(vmid) and vmid in self.faults().full_disks
+
+    async def inside(self, vmid: int, work: Callable[[], None]) -> None:
+        """Do something in the network of a machine that runs."""
+        await self._wiring.inside(vmid, work)
 
     def agent_channel(self, vmid: int) -> Path:
         return self.folder(vmid) / "run" / "agent.sock"
@@ -160,6 +179,12 @@ class Hypervisor:
             await asyncio.wait({running.watcher}, timeout=timeout)
         return vmid not in self._running
 
+    def _pause(self, vmid: int) -> bool:
+        """Stop a machine where QEMU would, with all that it has started; whether that is so."""
+        if paused := self.is_paused(vmid):
+            self._running[vmid].child.signal_group(signal.SIGSTOP)
+        return paused
+
     async def _spawn(self, vmid: int) -> Child:
         folder, node = self.folder(vmid), self._programs.node
         path = os.pathsep.join([*map(str, self._programs.folders), PATH])
@@ -184,8 +209,9 @@ class Hypervisor:
             code = await child.ended
             child.kill_group()  # nothing of a machine survives it
             (folder / "run" / "agent.sock").unlink(missing_ok=True)
-            reset = vmid in self._resets
-            self._resets.discard(vmid)
+            reset = self._resets.pop(vmid, None)
+            if reset:
+                reset()
             if vmid in self._switching_off or not (code == REBOOT_EXIT_CODE or reset):
                 break
             await asyncio.sleep(REBOOT_PAUSE_SECONDS)
@@ -196,6 +222,7 @@ class Hypervisor:
                 log.error("VM %s: %s", vmid, error)
                 break
             self._running[vmid].child = child
+            self._pause(vmid)
             if vmid in self._switching_off:  # while there was nothing to switch off
                 child.kill_group()
         if code != 0 and vmid not in self._switching_off:

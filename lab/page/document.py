@@ -10,7 +10,7 @@ import heapq
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from lab.control import Faults
+from lab.faults.fault import Faults
 from lab.hypervisor import Hypervisor
 from lab.page import etcd, faults
 from lab.page.headline import headline

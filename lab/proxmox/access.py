@@ -13,6 +13,7 @@ from http.cookies import SimpleCookie
 from typing import Any
 from urllib.parse import unquote
 
+from lab.faults.fault import Faults
 from lab.proxmox.accounts import ROOT, Accounts
 from lab.proxmox.errors import ApiError, not_permitted, unauthorized
 from lab.proxmox.formats import split_list
@@ -24,10 +25,10 @@ ALSO_ALLOWS_GRANTING = {"storage": "Datastore.Allocate", "vms": "VM.Allocate", "
 
 
 class Access:
-    def __init__(self, accounts: Accounts, tickets: Tickets, revoked: Callable[[], frozenset[str]]) -> None:
+    def __init__(self, accounts: Accounts, tickets: Tickets, faults: Callable[[], Faults]) -> None:
         self.accounts = accounts
         self.tickets = tickets
-        self._revoked = revoked
+        self._faults = faults
         self.pool_of: Callable[[int], str | None] = lambda _: None
 
     def authenticate(self, method: str, path: str, headers: Mapping[str, str]) -> str:
@@ -53,7 +54,7 @@ class Access:
         if token is not None:
             owner = self._granted(user.partition("!")[0], path)
             granted = owner & granted if token.privsep else owner
-        return granted - self._revoked()
+        return granted - self._faults().revoked_privileges
 
     def allowed(self, user: str, path: str, privileges: Sequence[str], *, any_of: bool = False) -> bool:
         held = self.privileges(user, path)
@@ -113,7 +114,7 @@ class Access:
             raise unauthorized(f"no such token '{name}' for user '{user}'")
         self._check_enabled(user)
         expires = self.accounts.tokens[token_id].expire
-        if expires and expires < time.time():
+        if (expires and expires < time.time()) or token_id in self._faults().expired_tokens:
             raise unauthorized(f"token '{name}' access expired")
         if secret != self.accounts.tokens[token_id].secret:
             raise unauthorized("invalid token value!")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from urllib.parse import unquote
 
 from lab import hardware
-from lab.datacentre import Bridge, Datacentre, Delays
+from lab.datacentre import Bridge, Datacentre, Delays, Dhcp
 from lab.dhcp import Leases, Offer, PoolExhaustedError
 from lab.hardware import Cdrom, Cidata, CidataNic, Disk, Firmware, Machine, Nic, PciDevice, Pluggable
 from lab.proxmox import formats, schema
@@ -39,7 +39,7 @@ class Assembly:
     leases: Leases
     properties: Mapping[str, Schema]  # of the call that creates a VM
     delays: Callable[[], Delays]
-    dhcp_answers: Callable[[str], bool]
+    dhcp_answers: Callable[[int], bool]
 
     def pluggable(self, guest: Guest) -> Pluggable:
         """The part of the hardware that can change while the machine runs."""
@@ -47,7 +47,7 @@ class Assembly:
         changed = Pluggable(
             disks=list(self._disks(guest).values()),
             cdrom=cdrom[1] if cdrom else None,
-            nics=self.nics(guest.config),
+            nics=self.nics(guest),
         )
         if not guest.cloudinit:  # else the drive says what it said, until it is made anew
             changed["cidata"] = self._cidata(guest)
@@ -74,7 +74,7 @@ class Assembly:
             bootOrder=[devices[option] for option in order if option in devices],
             firmware=self._firmware(config, task),
             tpm=self._tpm(config),
-            nics=self.nics(config),
+            nics=self.nics(guest),
             pciDevices=self._pci_devices(guest, devices_in_use),
             cidata=self._cidata(guest),
             agentChannel=self.agent_enabled(config),
@@ -83,7 +83,7 @@ class Assembly:
             ),
         )
 
-    def nics(self, config: Config) -> list[Nic]:
+    def nics(self, guest: Guest) -> list[Nic]:
         return [
             Nic(
                 name=f"eth{number}",
@@ -92,10 +92,19 @@ class Assembly:
                 tag=int(device["tag"]) if "tag" in device else None,
                 connected=device.get("link_down") != "1",
                 mtu=self._mtu(device),
-                dhcp=self._offer(device),
+                dhcp=self._offer(guest.vmid, device),
             )
-            for number, (_, device) in enumerate(self._network_devices(config))
+            for number, (_, device) in enumerate(self._network_devices(guest.config))
         ]
+
+    def renumber(self, guest: Guest) -> None:
+        """Let DHCP give the NICs of a VM other addresses from now on."""
+        for _, device in self._network_devices(guest.config):
+            if pool := self._pool(device):
+                try:
+                    self.leases.renumber(pool, device["macaddr"], self._macs_in_use())
+                except PoolExhaustedError as error:
+                    raise failure(str(error)) from None
 
     def agent_enabled(self, config: Config) -> bool:
         text = config.get("agent")
@@ -248,15 +257,19 @@ class Assembly:
         wanted = int(device.get("mtu", 1))
         return bridge.mtu if wanted == 1 else wanted
 
-    def _offer(self, device: Mapping[str, str]) -> Offer | None:
-        bridge, mac = self._bridges.get(device.get("bridge", "")), device["macaddr"]
-        pool = bridge.dhcp_of(int(device["tag"]) if "tag" in device else None) if bridge else None
-        if pool is None or device.get("link_down") == "1" or not self.dhcp_answers(mac):
+    def _offer(self, vmid: int, device: Mapping[str, str]) -> Offer | None:
+        pool, mac = self._pool(device), device["macaddr"]
+        if pool is None or device.get("link_down") == "1" or not self.dhcp_answers(vmid):
             return None
         try:
             return self.leases.offer(pool, mac, self._macs_in_use())
         except PoolExhaustedError:
             return None  # a DHCP server without addresses is silent
+
+    def _pool(self, device: Mapping[str, str]) -> Dhcp | None:
+        """The DHCP server of the network that a network device is in."""
+        bridge = self._bridges.get(device.get("bridge", ""))
+        return bridge.dhcp_of(int(device["tag"]) if "tag" in device else None) if bridge else None
 
     def _cidata(self, guest: Guest) -> Cidata | None:
         """The cloud-init drive, where the VM has one, as far as it is made from the configuration's own fields."""

@@ -33,7 +33,7 @@ async def cluster_status(cluster: Cluster, _: Request) -> Any:
             "type": "node",
             "name": node.name,
             "nodeid": number,
-            "online": 1,
+            "online": int(node.name not in cluster.ledger.faults.hosts_down),
             "local": int(number == 1),
             "level": "",
             "ip": str(node.address),
@@ -65,6 +65,8 @@ async def resources(cluster: Cluster, request: Request) -> Any:
                     row["hastate"] = cluster.ha.state(guest)
                 if guest.pool:
                     row["pool"] = guest.pool
+                if guest.node in cluster.ledger.faults.hosts_down:
+                    row["status"] = "unknown"
                 rows.append(row)
     if kind in (None, "node"):
         rows += [{**_node_row(cluster, node), "id": f"node/{node.name}"} for node in cluster.datacentre.proxmox.nodes]
@@ -80,7 +82,7 @@ async def resources(cluster: Cluster, request: Request) -> Any:
                             "type": "storage",
                             "storage": storage.id,
                             "node": node.name,
-                            "status": "available",
+                            "status": "unknown" if node.name in cluster.ledger.faults.hosts_down else "available",
                             "plugintype": storage.type,
                             "content": ",".join(storage.content),
                             "shared": int(storage.shared),
@@ -250,6 +252,8 @@ def _owns(user: str, task: Task) -> bool:
 
 
 def _node_row(cluster: Cluster, node: Node) -> dict[str, Any]:
+    if node.name in cluster.ledger.faults.hosts_down:
+        return {"node": node.name, "type": "node", "status": "offline", "level": "", "ssl_fingerprint": ""}
     guests = [guest for guest in cluster.guests if guest.node == node.name and cluster.machines.is_running(guest)]
     return {
         "node": node.name,

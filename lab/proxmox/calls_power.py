@@ -24,7 +24,7 @@ NOT_BUILT = ("stateuri", "migratedfrom", "machine", "force-cpu", "overrule-shutd
 async def status(cluster: Cluster, request: Request) -> Any:
     guest = cluster.guests.get(request.node, request.vmid)
     answer = guest_status(cluster, guest) | {"ha": _ha_status(cluster, guest)}
-    answer["qmpstatus"] = answer["status"]
+    answer["qmpstatus"] = "io-error" if cluster.machines.hypervisor.is_paused(guest.vmid) else answer["status"]
     if cluster.machines.agent_enabled(guest):
         answer["agent"] = 1
     return answer

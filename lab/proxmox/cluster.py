@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from lab.control import Faults
 from lab.datacentre import Datacentre, Delays, Node
 from lab.dhcp import Leases
 from lab.directory import LabDirectory
+from lab.faults.ledger import Ledger
 from lab.hypervisor import Hypervisor
 from lab.internet import Fetch
 from lab.proxmox import ha
@@ -85,6 +84,7 @@ class Cluster:
     migration: Migration
     ha: HaManager
     fetch: Fetch
+    ledger: Ledger
 
     def node(self, name: str) -> Node:
         for node in self.datacentre.proxmox.nodes:
@@ -114,7 +114,7 @@ def build(
     datacentre: Datacentre,
     description: Description,
     hypervisor: Hypervisor,
-    faults: Callable[[], Faults],
+    ledger: Ledger,
     fetch: Fetch,
 ) -> Cluster:
     site = datacentre.proxmox
@@ -123,18 +123,14 @@ def build(
     properties = found[0].parameters["properties"]
 
     def delays() -> Delays:
-        now, usual = faults(), datacentre.delays
-        return Delays(
-            boot=usual.boot if now.boot_seconds is None else now.boot_seconds,
-            install=usual.install if now.install_seconds is None else now.install_seconds,
-            service=usual.service if now.service_seconds is None else now.service_seconds,
-            task=usual.task if now.task_seconds is None else now.task_seconds,
-        )
+        usual, seconds = datacentre.delays, ledger.faults.seconds
+        now = {step: seconds(step) for step in Delays.model_fields}
+        return usual.model_copy(update={step: value for step, value in now.items() if value is not None})
 
     accounts = Accounts(directory.proxmox / "access.json", site, directory.token_secret(), directory.root_password())
-    access = Access(accounts, Tickets(directory.ticket_key()), lambda: faults().revoked_privileges)
-    storages = Storages(directory, site, lambda: faults().missing_volumes)
-    guests = Guests(directory.proxmox / "guests", site, lambda: faults().occupied_vmids)
+    access = Access(accounts, Tickets(directory.ticket_key()), lambda: ledger.faults)
+    storages = Storages(directory, site, lambda: ledger.faults)
+    guests = Guests(directory.proxmox / "guests", site, lambda: ledger.faults.occupied_vmids)
     pools = Pools(directory.proxmox / "pools.json", site)
     drives = Drives(properties, storages, access)
     mappings = Mappings(directory.proxmox / "mappings.json", site)
@@ -147,12 +143,12 @@ def build(
         leases=Leases(directory.leases),
         properties=properties,
         delays=delays,
-        dhcp_answers=lambda mac: not faults().dhcp_silent and mac not in faults().dhcp_silent_for,
+        dhcp_answers=lambda vmid: ledger.faults.dhcp_answers(vmid),
     )
     pending = PendingChanges(guests, drives)
-    machines = Machines(guests, assembly, hypervisor, pending)
+    machines = Machines(guests, assembly, hypervisor, pending, lambda: ledger.faults)
     migration = Migration(datacentre, guests, machines, drives)
-    tasks = Tasks(directory.proxmox / "tasks", lambda: delays().task)
+    tasks = Tasks(directory.proxmox / "tasks", lambda: delays().task, ledger)
     configuration = ha.Configuration(directory.proxmox / "ha.json", [node.name for node in site.nodes])
     manager = HaManager(datacentre, configuration, guests, machines, migration, tasks)
 
@@ -185,6 +181,7 @@ def build(
         migration=migration,
         ha=manager,
         fetch=fetch,
+        ledger=ledger,
         configuration=GuestConfiguration(values, guests, drives, access, pools.__contains__),
         updates=updates,
         cloning=Cloning(

@@ -1,7 +1,8 @@
 """The HA manager: starts, stops and moves the VMs that it looks after.
 
 Owns what follows from the HA configuration. It acts as `root@pam`, each action a task on the VM's host, when the
-configuration changes or a machine goes off by itself; a real one looks every ten seconds. Hosts here do not fail.
+configuration changes or a machine goes off by itself; a real one looks every ten seconds. It fences nobody: what is on
+a host that is down waits for the host.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ class HaManager:
 
     def _see_to(self, guest: Guest) -> None:
         running, wanted = self.machines.is_running(guest), self._wanted(guest.vmid)
-        if wanted == "ignored" or self._gave_up(guest.vmid):
+        if wanted == "ignored" or self._gave_up(guest.vmid) or guest.node in self.machines.faults().hosts_down:
             return
         if (
             wanted in WANTED_RUNNING

@@ -6,10 +6,12 @@ lab.proxmox.assembly's business, the processes are the hypervisor's. Somebody el
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from lab import guest_agent
+from lab.faults.fault import Faults
 from lab.guest_agent import AgentError
 from lab.hypervisor import Hypervisor, HypervisorError
 from lab.proxmox.assembly import Assembly
@@ -27,6 +29,7 @@ class Machines:
     assembly: Assembly
     hypervisor: Hypervisor
     pending: PendingChanges
+    faults: Callable[[], Faults]
     rebooting: set[int] = field(default_factory=set)
     """VMs that are off for a moment only."""
 
@@ -66,6 +69,7 @@ class Machines:
         seconds = DEFAULT_SHUTDOWN_SECONDS if timeout is None else timeout
         try:
             if self.agent_enabled(guest):
+                self._check_agent(guest)
                 gone = await self.hypervisor.shut_down_by_agent(guest.vmid, seconds)
             else:
                 gone = await self.hypervisor.press_power_button(guest.vmid, seconds)
@@ -117,9 +121,14 @@ class Machines:
         if not self.is_running(guest):
             raise failure(f"VM {guest.vmid} is not running")
         try:
+            self._check_agent(guest)
             return await guest_agent.ask(self.hypervisor.agent_channel(guest.vmid), command)
         except AgentError:
             raise failure("QEMU guest agent is not running") from None
+
+    def _check_agent(self, guest: Guest) -> None:
+        if not self.faults().agent_answers(guest.vmid):
+            raise AgentError("got timeout")
 
     def _devices_in_use(self, starting: Guest) -> dict[str, int]:
         """The PCI devices of the host that its other running VMs have, by address."""
@@ -134,4 +143,4 @@ class Machines:
         """Tell every running machine what DHCP answers now."""
         for guest in self.guests:
             if self.hypervisor.is_running(guest.vmid):
-                self.hypervisor.offer_addresses(guest.vmid, self.assembly.nics(guest.config))
+                self.hypervisor.offer_addresses(guest.vmid, self.assembly.nics(guest))

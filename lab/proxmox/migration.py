@@ -103,6 +103,8 @@ class Migration:
         """Move a VM with its disks; fails the task where Proxmox would."""
         task.log(f"starting migration of VM {guest.vmid} to node '{target}'")
         try:
+            if target in self.machines.faults().hosts_down:
+                raise failure("Can't connect to destination address using public key")
             guest.check_lock()
             self._check_devices(guest, target)
             moved = self._volumes_to_move(guest, task, local_disks=local_disks)

@@ -16,6 +16,8 @@ from urllib.parse import parse_qsl, unquote
 
 from aiohttp import web
 
+from lab.faults import answers
+from lab.faults.fault import Fault
 from lab.proxmox import (
     calls_access,
     calls_agent,
@@ -96,6 +98,7 @@ class Server:
         user, parameters, data = "-", dict[str, str](), None
         upload: Upload | None = None
         problem: ApiError | None = None
+        fault: Fault | None = None
         try:
             if not path.startswith(PREFIX):
                 raise failure(f"no such file '{path}'")
@@ -103,9 +106,11 @@ class Server:
                 "/"
             )  # bpg writes a slash before the query, which Proxmox ignores
             parameters, upload = await _parameters(http)
-            if f"{http.method} {path}" not in OPEN_TO_ALL:
-                user = self._cluster.access.authenticate(http.method, path, http.headers)
-            data = await self._answer(http.method, path, Request(user, parameters, upload))
+            fault = await self._cluster.ledger.request(http.method, path)
+            if answers.is_done(fault):
+                if f"{http.method} {path}" not in OPEN_TO_ALL:
+                    user = self._cluster.access.authenticate(http.method, path, http.headers)
+                data = await self._answer(http.method, path, Request(user, parameters, upload))
         except ApiError as error:
             problem = error
         except Exception:
@@ -114,9 +119,12 @@ class Server:
         finally:
             if upload and problem:
                 upload.close()
+        if fault and (stand_in := answers.error(fault)):
+            problem = ApiError(*stand_in)
         status = problem.status if problem else 200
-        self._record(http.method, path, user, parameters, status, problem, time.monotonic() - began)
-        return _response(data, problem)
+        self._record(http.method, path, user, parameters, status, problem, fault, time.monotonic() - began)
+        answer = _response(data, problem)
+        return await answers.spoil(fault, self._cluster.ledger, http, answer) if fault else answer
 
     async def _answer(self, method: str, path: str, request: Request) -> Any:
         found = self._cluster.description.find(method, path)
@@ -130,7 +138,9 @@ class Server:
         if call.permissions is None or call.permissions.get("user") != "world":
             self._cluster.access.check_call(call.permissions, user, values)
         if call.runs_on_node:
-            self._cluster.node(values["node"])
+            node = self._cluster.node(values["node"])
+            if node.name in self._cluster.ledger.faults.hosts_down:
+                raise ApiError(595, answers.PHRASES[595])
         schema.verify(call.parameters, values)
         handler = CALLS.get(call.key)
         if handler is None:
@@ -145,6 +155,7 @@ class Server:
         parameters: dict[str, str],
         status: int,
         problem: ApiError | None,
+        fault: Fault | None,
         seconds: float,
     ) -> None:
         entry: dict[str, Any] = {
@@ -158,6 +169,8 @@ class Server:
         }
         if problem:
             entry |= {"message": problem.message, "errors": problem.errors}
+        if fault:
+            entry["fault"] = fault.id  # the status is that of the answer which the client may never have got
         self._answered(entry)
         self._log_file.write(json.dumps(entry) + "\n")
 

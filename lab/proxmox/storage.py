@@ -16,6 +16,7 @@ from typing import Any
 
 from lab.datacentre import Image, Proxmox, Storage
 from lab.directory import LabDirectory, read_json, write_json
+from lab.faults.fault import Faults
 from lab.hardware import image_file
 from lab.proxmox import volumes
 from lab.proxmox.access import Access
@@ -33,11 +34,11 @@ EVERYWHERE = ""  # where the volumes of a shared storage are
 class Storages:
     """The storages of the cluster."""
 
-    def __init__(self, directory: LabDirectory, site: Proxmox, missing: Callable[[], frozenset[str]]) -> None:
+    def __init__(self, directory: LabDirectory, site: Proxmox, faults: Callable[[], Faults]) -> None:
         self._directory = directory
         self._file = directory.proxmox / "volumes.json"
         self.configuration = StorageConfiguration(directory.proxmox / "storages.json", site)
-        self._missing = missing
+        self._faults = faults
         self._volumes: dict[str, dict[str, dict[str, Any]]] = read_json(self._file, {})  # by host, by id
         self._fixed = {
             iso.volume: Volume(self.parse(iso.volume), iso.size, 1763900000, iso.image)
@@ -112,10 +113,13 @@ class Storages:
         return self._volumes.setdefault(EVERYWHERE if self.get(storage).shared else node, {})
 
     def fixed(self) -> dict[str, Volume]:
-        return {name: volume for name, volume in self._fixed.items() if name not in self._missing()}
+        return {name: volume for name, volume in self._fixed.items() if name not in self._faults().missing_volumes}
 
     def is_missing(self, volume_id: str) -> bool:
-        return volume_id in self._missing()
+        return volume_id in self._faults().missing_volumes
+
+    def is_full(self, storage: str) -> bool:
+        return storage in self._faults().full_storages
 
     def save(self) -> None:
         write_json(self._file, self._volumes)
@@ -173,6 +177,8 @@ class HostStorages:
         return [v for v in found if (content is None or v.name.content == content) and (vmid is None or v.vmid == vmid)]
 
     def used(self, storage: str) -> int:
+        if self.storages.is_full(storage):
+            return self.storages.get(storage).size_gib * GIB
         here = sum(volume.used for volume in self.list(storage))
         return here + self.storages.get(storage).used_gib * GIB
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.directory import read_json, write_json
+from lab.faults.ledger import Ledger
 from lab.proxmox.errors import ApiError, failure
 
 KEPT = 500
@@ -81,9 +82,10 @@ Worker = Callable[[Task], Awaitable[None]]
 
 
 class Tasks:
-    def __init__(self, folder: Path, seconds: Callable[[], float]) -> None:
+    def __init__(self, folder: Path, seconds: Callable[[], float], ledger: Ledger) -> None:
         self._folder = folder
         self._seconds = seconds
+        self._ledger = ledger
         self._tasks: dict[str, Task] = {}
         self._workers: dict[str, asyncio.Task[None]] = {}
         self._next_pid = itertools.count(int(time.time()) % 4_000_000 + 1000)
@@ -105,7 +107,7 @@ class Tasks:
         task = Task(upid=upid, node=node, pid=pid, pstart=pstart, starttime=now, type=kind, id=identifier, user=user)
         self._tasks[upid] = task
         self._save(task)
-        running = self._workers[upid] = asyncio.create_task(self._run(task, worker))
+        running = self._workers[upid] = asyncio.create_task(self._run(task, self._struck(kind, worker)))
         running.add_done_callback(lambda _: self._workers.pop(upid))
         return upid
 
@@ -138,6 +140,23 @@ class Tasks:
     async def wait_all(self) -> None:
         while self._workers:
             await asyncio.wait(self._workers.values())
+
+    def _struck(self, kind: str, worker: Worker) -> Worker:
+        """The work as it goes where a fault strikes it."""
+        fault = self._ledger.task(kind)
+        if fault is None:
+            return worker
+
+        async def hangs(task: Task) -> None:
+            await self._ledger.until_cleared(fault)
+            await worker(task)
+
+        async def fails(task: Task) -> None:
+            if fault.option("when") == "after":
+                await worker(task)
+            raise failure(str(fault.option("message")))
+
+        return hangs if fault.kind == "task-hangs" else fails
 
     async def _run(self, task: Task, worker: Worker) -> None:
         try:

@@ -39,7 +39,8 @@ def main() -> int:
 
 def _figures(site: Site) -> Iterator[Figure]:
     """One lab for all of them: first without a cluster, then with the smallest, then with a larger one."""
-    site.control.set(**waits.NO_DELAYS)
+    for step in waits.WITHOUT_DELAY:
+        site.control.set_fault("delay", step, seconds=0)
     site.start()
     site.ensure_stack(CLUSTER)
     _say("previews of a new stack")

@@ -18,7 +18,7 @@ from tests.bench.steps import MachineSteps, Step, UpSteps, steps_of
 from tests.engine.site import Site
 
 LIMIT = 1.5
-NO_DELAYS = {"boot_seconds": 0, "install_seconds": 0, "service_seconds": 0}
+WITHOUT_DELAY = ("boot", "install", "service")
 
 
 def measure(site: Site, cluster: str) -> Figure:

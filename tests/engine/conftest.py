@@ -23,7 +23,7 @@ def site() -> Iterator[Site]:
 def _no_faults_left(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     if "site" in request.fixturenames:
-        request.getfixturevalue("site").control.clear()
+        request.getfixturevalue("site").control.clear_faults()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -55,7 +55,7 @@ def completes(site: Site, name: str = "dev") -> bool:
 def dev(site: Site):
     site.ensure_stack("dev")
     yield "dev"
-    site.control.clear()
+    site.control.clear_faults()
     site.destroy("dev")
     assert not {850, 860} & set(site.guests())
 
@@ -90,10 +90,35 @@ def test_proxmox_is_away_for_a_while(site: Site, dev: str) -> None:
     before = len(site.writes())
     process = site.begin("pulumi", "up", "--yes", "--skip-preview", "-s", dev)
     wait_for(lambda: len(site.writes()) > before)
-    site.control.set(proxmox_unreachable=True)
+    site.control.set_fault("api-unreachable")
     # Whether this `up` fails depends on the request that the outage meets; the next one completes in any case.
     site.printed.append(end(process))
-    site.control.clear()
+    site.control.clear_faults()
+    completes(site)
+
+
+def test_a_host_that_does_not_answer_once_is_asked_again(site: Site, dev: str) -> None:
+    site.control.set_fault("api-error", match="POST:/nodes/*/qemu", at=2, status=595)
+    assert site.up(dev).outputs.all_vm_ids == (850, 860)
+    (fault,) = site.control.faults()
+    assert fault.is_spent
+
+
+@pytest.mark.parametrize(
+    ("kind", "target", "options", "words"),
+    [
+        ("api-drop", None, {"match": "POST:/nodes/*/qemu"}, "unexpected EOF"),
+        ("task-fails", "qmstart", {"message": "start failed: QEMU exited with code 1"}, "QEMU exited with code 1"),
+    ],
+    ids=["half an answer", "no start"],
+)
+def test_proxmox_fails_at_the_second_machine(
+    site: Site, dev: str, kind: str, target: str | None, options: dict[str, str], words: str
+) -> None:
+    site.control.set_fault(kind, target, at=2, **options)
+    with pytest.raises(ClusterError, match=words):
+        site.up(dev)
+    site.control.clear_faults()
     completes(site)
 
 

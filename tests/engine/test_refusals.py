@@ -33,7 +33,7 @@ def refused(site: Site) -> list[str]:
 
 SITE_CASES = {
     "a privilege that the token lacks": (
-        {"revoked_privileges": ["VM.Allocate", "SDN.Use"]},
+        [("privilege-revoked", "VM.Allocate"), ("privilege-revoked", "SDN.Use")],
         [
             f"{FILE}:27: proxmox.network.bridge: the API token lacks SDN.Use on /sdn/zones/localnetwork/vmbr0. Add it to "
             "the token's role (docs/proxmox.md has the whole role).",
@@ -42,14 +42,14 @@ SITE_CASES = {
         ],
     ),
     "an ISO that somebody removed": (
-        {"missing_volumes": [ISO]},
+        [("volume-missing", ISO)],
         [
             f"{FILE}:25: proxmox.storage.isoPath: there is no ISO {ISO}. Upload it, or write one of: "
             "c137-isos:iso/talos-1.13.0-nocloud-amd64.iso, c137-isos:iso/talos-1.13.0-qemuguest-metal-amd64.iso."
         ],
     ),
     "a Proxmox that is away": (
-        {"proxmox_unreachable": True},
+        [("api-unreachable", None)],
         [
             f"{FILE}:20: proxmox.endpoint: https://px.wd.ktz.me/ does not answer: connection refused. Is the address right, "
             "the host up, its certificate one that this machine trusts? (Without a port it is 443; Proxmox itself listens on 8006.)"
@@ -60,8 +60,9 @@ SITE_CASES = {
 
 @pytest.mark.parametrize("case", SITE_CASES)
 def test_what_the_site_does_not_give(site: Site, original: str, case: str) -> None:
-    fault, expected = SITE_CASES[case]
-    site.control.set(**fault)
+    faults, expected = SITE_CASES[case]
+    for kind, target in faults:
+        site.control.set_fault(kind, target)
     assert refused(site) == expected
 
 
@@ -194,7 +195,7 @@ def test_the_token_may_be_a_setting_of_the_stack(site: Site) -> None:
 
 
 def test_machines_that_never_get_an_address(site: Site) -> None:
-    site.control.set(dhcp_silent=True)
+    site.control.set_fault("dhcp-silent")
     try:
         with pytest.raises(ClusterError) as caught:
             site.up("dev")
@@ -205,8 +206,8 @@ def test_machines_that_never_get_an_address(site: Site) -> None:
         assert re.match(sentence, str(caught.value))
         assert "run `pulumi up -s dev --refresh`" in str(caught.value)
         assert "Traceback" not in str(caught.value)
-        site.control.clear()
+        site.control.clear_faults()
         assert site.up("dev", refresh=True).outputs.all_vm_ids == (850, 860)
     finally:
-        site.control.clear()
+        site.control.clear_faults()
         site.destroy("dev")

@@ -28,7 +28,7 @@ def test_a_cluster_without_dhcp(site: Site) -> None:
     file = site.cluster_file("static")
     file.parent.mkdir()
     file.write_text(CLUSTER)
-    site.control.set(dhcp_silent=True)
+    site.control.set_fault("dhcp-silent")
     try:
         # Known before any machine exists, so a preview shows them.
         shown = site.call("preview", "static")
@@ -48,7 +48,7 @@ def test_a_cluster_without_dhcp(site: Site) -> None:
         # The image has the agent, which shuts a machine down in order; nobody waits for an address from it.
         assert "enabled=1" in created[0]["parameters"]["agent"]
     finally:
-        site.control.clear()
+        site.control.clear_faults()
         site.destroy("static")
         file.unlink()
         file.parent.rmdir()

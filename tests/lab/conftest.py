@@ -14,8 +14,10 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from lab import datacentre as site
 from lab.children import Children
-from lab.control import Faults
 from lab.directory import LabDirectory
+from lab.faults.events import Events
+from lab.faults.fault import Fault, Faults
+from lab.faults.ledger import Ledger, add
 from lab.hardware import Machine, Pluggable
 from lab.hypervisor import Hypervisor
 from lab.image_factory import ImageFactory
@@ -78,7 +80,6 @@ class Lab:
     hypervisor: CountingHypervisor
     client: TestClient[Any, Any]
     schematics: Schematics
-    faults: Faults = Faults()  # noqa: RUF009 - frozen
     headers: dict[str, str] = field(default_factory=dict)
     """What signs the requests; by default the token."""
 
@@ -89,8 +90,12 @@ class Lab:
         ticket = {"Cookie": f"PVEAuthCookie={quote(answer['ticket'], safe='')}"}
         self.headers = {**ticket, "CSRFPreventionToken": answer["CSRFPreventionToken"]}
 
-    def break_things(self, **faults: Any) -> None:
-        self.faults = Faults.model_validate(faults)
+    def break_things(self, kind: str, *targets: str, **options: Any) -> None:
+        """Let this be wrong with each of the targets (with all, where none is named), and nothing else."""
+        faults = Faults()
+        for target in targets or (None,):
+            faults = add(faults, Fault(kind=kind, target=target, options=options))[1]
+        self.cluster.ledger.faults = faults
 
     async def call(self, method: str, path: str, /, **parameters: object) -> Any:
         """The data of a call that must succeed."""
@@ -147,13 +152,12 @@ async def make_lab(directory: LabDirectory) -> AsyncIterator[MakeLab]:
             async with factory.request(method, url.removeprefix(f"https://{FACTORY}")) as answer:
                 return Answer(answer.status, answer.reason or "", dict(answer.headers), await answer.read())
 
-        made: list[Lab] = []
-        cluster = proxmox.build(
-            directory, datacentre, DESCRIPTION, hypervisor, lambda: made[0].faults if made else Faults(), fetch
-        )
+        ledger = Ledger(directory)
+        cluster = proxmox.build(directory, datacentre, DESCRIPTION, hypervisor, ledger, fetch)
+        events = Events(cluster)
+        ledger.happens, ledger.begins, ledger.ends = events.happen, events.begin, events.end
         client = await started(Server(cluster, directory.requests).application())
-        made.append(Lab(directory, cluster, hypervisor, client, schematics))
-        return made[0]
+        return Lab(directory, cluster, hypervisor, client, schematics)
 
     yield make
     for client in clients:

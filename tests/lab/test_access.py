@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from lab import datacentre
+from lab.faults.fault import Fault, Faults
 from lab.proxmox.access import Access
 from lab.proxmox.accounts import Accounts
 from lab.proxmox.errors import ApiError
@@ -26,7 +27,11 @@ def access(*acl: tuple[str, str, str, bool], separated: bool = True, revoked: fr
         "acl": entries,
     }
     accounts = Accounts(Path("/nowhere"), datacentre.Proxmox.model_validate(site), "secret", "root's own")
-    return Access(accounts, Tickets(b"key"), lambda: revoked)
+    return Access(
+        accounts,
+        Tickets(b"key"),
+        lambda: Faults(tuple(Fault(kind="privilege-revoked", target=name) for name in revoked)),
+    )
 
 
 def test_a_role_reaches_down_only_where_it_propagates() -> None:

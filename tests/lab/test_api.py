@@ -78,7 +78,7 @@ async def test_a_call_that_proxmox_refuses_is_refused(
 
 
 async def test_permission_comes_before_parameters(lab: Lab) -> None:
-    lab.break_things(revoked_privileges=["VM.PowerMgmt"])
+    lab.break_things("privilege-revoked", "VM.PowerMgmt")
     status, body = await lab.answer("POST", f"{QEMU}/100/status/start", colour="red")
     assert (status, body["reason"]) == (403, "Permission check failed (/vms/100, VM.PowerMgmt)")
 
@@ -145,7 +145,7 @@ async def test_a_boot_order_is_looked_at_when_it_is_changed_and_not_at_first(lab
 
 async def test_a_missing_iso_fails_the_task_and_leaves_nothing(lab: Lab) -> None:
     volume = "c137-isos:iso/talos-1.11.5-qemuguest-metal-amd64.iso"
-    lab.break_things(missing_volumes=[volume])
+    lab.break_things("volume-missing", volume)
     status = await lab.task("POST", QEMU, **VM, ide0="local:1")  # made first
     assert status == f"unable to create VM 800 - volume '{volume}' does not exist"
     assert (await lab.answer("GET", f"{QEMU}/800/config"))[0] == 500
@@ -153,7 +153,7 @@ async def test_a_missing_iso_fails_the_task_and_leaves_nothing(lab: Lab) -> None
 
 
 async def test_a_task_takes_time_and_has_a_log(lab: Lab) -> None:
-    lab.break_things(task_seconds=0.2)
+    lab.break_things("delay", "task", seconds=0.2)
     upid = await lab.call("POST", QEMU, **VM)
     assert (await lab.call("GET", f"/nodes/ms01/tasks/{upid}/status"))["status"] == "running"
     assert (await lab.call("GET", f"{QEMU}/800/config"))["lock"] == "create"
@@ -193,7 +193,7 @@ async def test_cloud_init_data_reaches_the_machine(lab: Lab) -> None:
 
 
 async def test_a_silent_dhcp_leaves_the_machine_without_an_address(lab: Lab) -> None:
-    lab.break_things(dhcp_silent=True)
+    lab.break_things("dhcp-silent")
     await running(lab)
     assert lab.hypervisor.machines[800]["nics"][0]["dhcp"] is None
 
@@ -293,12 +293,12 @@ async def test_an_agent_that_is_not_there_is_said_to_be_missing(lab: Lab) -> Non
 
 
 async def test_who_may_not_look_sees_nothing(lab: Lab) -> None:
-    lab.break_things(revoked_privileges=["VM.Audit", "Datastore.Audit", "Datastore.AllocateSpace"])
+    lab.break_things("privilege-revoked", "VM.Audit", "Datastore.Audit", "Datastore.AllocateSpace")
     assert {row["type"] for row in await lab.call("GET", "/cluster/resources")} == {"node"}
 
 
 async def test_an_occupied_vm_id_is_somebody_elses(lab: Lab) -> None:
-    lab.break_things(occupied_vmids=[800])
+    lab.break_things("vmid-taken", "800")
     assert (await lab.answer("POST", QEMU, **VM))[1]["reason"] == (
         "unable to create VM 800 - VM 800 already exists on node 'ms01'"
     )
@@ -341,6 +341,6 @@ async def test_every_request_is_written_down_without_its_secrets(lab: Lab) -> No
     ],
 )
 async def test_creating_needs_each_privilege(lab: Lab, privilege: str, changes: dict[str, object], words: str) -> None:
-    lab.break_things(revoked_privileges=[privilege])
+    lab.break_things("privilege-revoked", privilege)
     status, body = await lab.answer("POST", QEMU, **{**VM, **changes})
     assert (status, body["reason"]) == (403, f"Permission check failed ({words})".replace(" ()", ""))

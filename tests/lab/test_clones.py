@@ -163,7 +163,7 @@ async def test_a_new_clone_has_its_lock(lab: Lab) -> None:
 async def test_a_clone_that_fails_leaves_nothing(lab: Lab) -> None:
     await created(lab, scsi1="local:1")
     disk = "local:800/vm-800-disk-1.raw"
-    lab.break_things(missing_volumes=[disk])
+    lab.break_things("volume-missing", disk)
     assert await clone(lab) == f"clone failed: volume '{disk}' does not exist"
     assert (await lab.answer("GET", f"{QEMU}/801/config"))[0] == 500
     assert await lab.call("GET", "/nodes/ms01/storage/local/content", vmid=801) == []

@@ -169,7 +169,7 @@ async def test_what_proxmox_refuses_is_refused(
     ],
 )
 async def test_high_availability_needs_each_privilege(lab: Lab, method: str, path: str, privilege: str) -> None:
-    lab.break_things(revoked_privileges=[privilege])
+    lab.break_things("privilege-revoked", privilege)
     assert await refusal(lab, method, path) == (403, f"Permission check failed (/, {privilege})")
 
 

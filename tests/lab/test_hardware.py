@@ -234,7 +234,8 @@ async def test_a_device_belongs_to_one_running_vm(lab: Lab) -> None:
 async def test_who_may_not_have_a_device_is_refused(
     lab: Lab, revoked: list[str], value: str, status: int, words: str
 ) -> None:
-    lab.break_things(revoked_privileges=revoked)
+    if revoked:
+        lab.break_things("privilege-revoked", *revoked)
     got, body = await lab.answer("POST", QEMU, vmid=800, hostpci0=value)
     assert (got, body["reason"]) == (status, words)
 
@@ -251,7 +252,7 @@ async def test_mappings_are_listed(lab: Lab) -> None:
         checks[node] = checked["checks"]
     assert checks == {"ms01": [{"severity": "warning", "message": "No mapping for node ms01."}], "ms02": []}
     assert (await lab.answer("GET", "/cluster/mapping/pci/gpu9"))[1]["reason"] == "mapping 'gpu9' not found"
-    lab.break_things(revoked_privileges=["Mapping.Use"])
+    lab.break_things("privilege-revoked", "Mapping.Use")
     assert await lab.call("GET", "/cluster/mapping/pci") == []
     assert (await lab.answer("GET", "/cluster/mapping/pci/gpu0"))[0] == 403
 

@@ -227,7 +227,7 @@ async def test_a_migration_that_cannot_be_is_refused_at_once(
 
 async def test_migrating_needs_its_privilege(lab: Lab) -> None:
     await created(lab)
-    lab.break_things(revoked_privileges=["VM.Migrate"])
+    lab.break_things("privilege-revoked", "VM.Migrate")
     status, body = await lab.answer("POST", f"{qemu('ms01')}/800/migrate", target="ms02", online=1)
     assert (status, body["reason"]) == (403, "Permission check failed (/vms/800, VM.Migrate)")
 

@@ -15,6 +15,7 @@ from lab import control, datacentre, disk_image
 from lab.control import Client, ControlError
 from lab.datacentre import Factory
 from lab.directory import LabDirectory
+from lab.faults.ledger import Ledger
 from lab.image_factory import ImageFactory
 from lab.schematics import SchematicError, Schematics, canonical_text, identifier_of
 
@@ -187,7 +188,7 @@ def test_a_schematic_can_be_posted_before_a_start(directory: LabDirectory) -> No
 
 async def test_a_schematic_that_a_test_posts_is_known_at_once(directory: LabDirectory) -> None:
     known = Schematics(directory, {})
-    server = control.Server(directory, dict, known.post)
+    server = control.Server(directory, datacentre.load(), Ledger(directory), dict, known.post)
     await server.start()
     assert await asyncio.to_thread(Client(directory).post_schematic, ZFS) in known
     with pytest.raises(ControlError, match="field x not found"):

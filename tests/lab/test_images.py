@@ -185,7 +185,7 @@ async def test_an_image_is_removed_by_a_task(lab: Lab) -> None:
     ],
 )
 async def test_images_need_each_privilege(lab: Lab, privileges: list[str], method: str, path: str, words: str) -> None:
-    lab.break_things(revoked_privileges=privileges)
+    lab.break_things("privilege-revoked", *privileges)
     status, body = await lab.answer(method, path, **(wanted() if method == "POST" else {}))
     assert (status, body["reason"]) == (403, words)
 

@@ -36,7 +36,7 @@ def make_lab(node: Path) -> Iterator[Callable[[], RunningLab]]:
 def lab(make_lab: Callable[[], RunningLab]) -> RunningLab:
     """A running lab in which nothing takes longer than it must."""
     made = make_lab()
-    Client(made.directory).set(task_seconds=0)
+    Client(made.directory).set_fault("delay", "task", seconds=0)
     started = made("start")
     assert started.returncode == 0, started.stderr
     return made
@@ -227,7 +227,7 @@ def test_shutdown_goes_through_the_agent(machine: RunningLab) -> None:
 
 def test_a_late_dhcp_gives_the_waiting_machine_its_address(lab: RunningLab) -> None:
     control = Client(lab.directory)
-    control.set(dhcp_silent=True)
+    control.set_fault("dhcp-silent")
     lab.task(
         "POST",
         QEMU,
@@ -237,16 +237,16 @@ def test_a_late_dhcp_gives_the_waiting_machine_its_address(lab: RunningLab) -> N
     )
     lab.task("POST", f"{QEMU}/800/status/start")
     assert not lab.answers("10.42.0.100")
-    control.set(dhcp_silent=False)
+    control.clear_faults("dhcp-silent-1")
     until(lambda: lab.answers("10.42.0.100"))
 
 
 def test_an_unreachable_proxmox_refuses_connections_until_it_is_back(lab: RunningLab) -> None:
     control = Client(lab.directory)
-    control.set(proxmox_unreachable=True)
+    control.set_fault("api-unreachable")
     done = lab("exec", "--", sys.executable, "-c", CALL, "GET", "/version", "{}")
     assert "Connection refused" in done.stderr
-    control.set(proxmox_unreachable=False)
+    control.clear_faults("api-unreachable-1")
     assert lab.call("GET", "/version")["release"] == "9.2"
     assert control.status()["guests"][0]["name"] == "pfsense"
 
@@ -288,7 +288,7 @@ print(os.geteuid(), lab.inside("id", "-u").strip(), lab("stop").returncode)
 def test_anyone_may_run_a_lab_in_a_user_namespace(make_lab: Callable[[], RunningLab], node: Path) -> None:
     """Within a user namespace whose only user is not root: how a test that runs as root gets there."""
     lab = make_lab()
-    Client(lab.directory).set(task_seconds=0)
+    Client(lab.directory).set_fault("delay", "task", seconds=0)
     user = ["unshare", "--user", "--map-user=1000", "--map-group=1000"]
     command = [*user, sys.executable, "-c", UNPRIVILEGED, str(lab.directory.root), str(node)]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=4 * SECONDS, check=False)

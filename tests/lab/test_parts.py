@@ -5,14 +5,19 @@ from __future__ import annotations
 import asyncio
 import socket
 from ipaddress import IPv4Address
+from typing import Any
 
 import pytest
 
 from lab import control, datacentre
-from lab.control import Client, ControlError, Faults
+from lab.control import Client, ControlError
 from lab.datacentre import Dhcp
 from lab.dhcp import Leases, PoolExhaustedError
 from lab.directory import LabDirectory
+from lab.faults import fault
+from lab.faults.fault import Faults
+from lab.faults.kinds import FaultError
+from lab.faults.ledger import Ledger
 from lab.network.bridges import NetworkError
 from lab.proxmox.tasks import Task, Tasks
 from lab.schematics import Schematics
@@ -58,42 +63,46 @@ def test_a_pool_takes_no_lease_of_another_network(directory: LabDirectory) -> No
 
 
 async def test_a_task_that_the_power_cut_ended_is_found_ended(directory: LabDirectory) -> None:
-    tasks = Tasks(directory.proxmox / "tasks", lambda: 60)
+    tasks = Tasks(directory.proxmox / "tasks", lambda: 60, Ledger(directory))
 
     async def never(task: Task) -> None:
         raise AssertionError(task.upid)
 
     upid = tasks.spawn("ms01", "qmcreate", "800", "pulumi@pve!cluster-stack", never)
     assert tasks.get("ms01", upid).running
-    again = Tasks(directory.proxmox / "tasks", lambda: 0).get("ms01", upid)
+    again = Tasks(directory.proxmox / "tasks", lambda: 0, Ledger(directory)).get("ms01", upid)
     assert (again.status()["status"], again.exitstatus) == ("stopped", "unexpected status")
 
 
 def test_faults_can_be_set_before_a_start(directory: LabDirectory) -> None:
     client = Client(directory)
-    client.set(dhcp_silent=True)
-    client.set(occupied_vmids=[800])
-    assert client.faults() == Faults(dhcp_silent=True, occupied_vmids=frozenset({800}))
-    client.clear()
+    client.set_fault("dhcp-silent")
+    client.set_fault("vmid-taken", 800)
+    assert (client.faults().dhcp_answers(801), client.faults().occupied_vmids) == (False, {800})
+    client.clear_faults()
     assert Client(directory).faults() == Faults()
 
 
 def test_a_fault_that_does_not_exist_is_refused(directory: LabDirectory) -> None:
-    with pytest.raises(ValueError, match="meteor"):
-        Client(directory).set(meteor=True)
+    with pytest.raises(FaultError, match="meteor"):
+        Client(directory).set_fault("meteor")
+
+
+def served(directory: LabDirectory, status: dict[str, Any]) -> tuple[control.Server, Ledger]:
+    ledger = Ledger(directory)
+    return control.Server(directory, SITE, ledger, lambda: status, Schematics(directory, {}).post), ledger
 
 
 async def test_a_change_holds_when_it_is_acknowledged(directory: LabDirectory) -> None:
-    schematics = Schematics(directory, {})
-    server = control.Server(directory, lambda: {"guests": []}, schematics.post)
+    server, ledger = served(directory, {"guests": []})
     heard: list[bool] = []
 
     async def listen() -> None:
-        heard.append(server.faults.proxmox_unreachable)
+        heard.append(ledger.faults.proxmox_unreachable)
 
-    server.on_change(listen)
+    ledger.on_change(listen)
     await server.start()
-    await asyncio.to_thread(Client(directory).set, proxmox_unreachable=True)
+    await asyncio.to_thread(Client(directory).set_fault, "api-unreachable")
     assert heard == [True]
     assert Client(directory).faults().proxmox_unreachable
     assert await asyncio.to_thread(Client(directory).status) == {"guests": []}
@@ -111,15 +120,15 @@ async def test_a_change_holds_when_it_is_acknowledged(directory: LabDirectory) -
 async def test_a_change_that_cannot_be_made_is_an_error(
     directory: LabDirectory, problem: Exception, words: str
 ) -> None:
-    server = control.Server(directory, dict, Schematics(directory, {}).post)
+    server, ledger = served(directory, {})
 
     async def fail() -> None:
         raise problem
 
-    server.on_change(fail)
+    ledger.on_change(fail)
     await server.start()
     with pytest.raises(ControlError, match=words):
-        await asyncio.to_thread(Client(directory).set, proxmox_unreachable=True)
+        await asyncio.to_thread(Client(directory).set_fault, "api-unreachable")
     await server.stop()
 
 
@@ -128,4 +137,4 @@ def test_a_daemon_that_was_killed_is_gone_though_its_socket_is_there(directory: 
         dead.bind(str(directory.control_socket))
     with pytest.raises(ControlError, match="no lab is running in"):
         Client(directory).status()
-    assert Client(directory).set(dhcp_silent=True) == control.load_faults(directory)
+    assert Client(directory).set_fault("dhcp-silent") in fault.load(directory)

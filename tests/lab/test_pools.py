@@ -107,10 +107,10 @@ async def test_a_change_that_cannot_be_is_refused(
 async def test_pools_need_each_privilege(
     lab: Lab, privilege: str, method: str, parameters: dict[str, Any], words: str
 ) -> None:
-    lab.break_things(revoked_privileges=[privilege])
+    lab.break_things("privilege-revoked", privilege)
     assert await refusal(lab, method, **parameters) == (403, f"Permission check failed ({words})")
 
 
 async def test_who_may_not_look_sees_no_pool(lab: Lab) -> None:
-    lab.break_things(revoked_privileges=["Pool.Audit"])
+    lab.break_things("privilege-revoked", "Pool.Audit")
     assert await lab.call("GET", "/pools") == []

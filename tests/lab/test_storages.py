@@ -121,7 +121,7 @@ async def test_a_change_of_a_storage_that_cannot_be(
 
 
 async def test_storages_are_not_configured_by_who_may_only_use_them(lab: Lab) -> None:
-    lab.break_things(revoked_privileges=["Datastore.Allocate"])
+    lab.break_things("privilege-revoked", "Datastore.Allocate")
     words = "Permission check failed (/storage, Datastore.Allocate)"
     assert await refusal(lab, "POST", "/storage", storage="new", type="dir", path="/x") == words
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from lab.control import Faults
 from lab.network.faults import NetworkFaults, SlowNic
 
 
@@ -31,15 +30,3 @@ def test_the_slowest_of_several_limits_holds() -> None:
 def test_a_machine_is_deaf_one_way() -> None:
     faults = NetworkFaults(one_way=frozenset({(800, 801), (802, 801), (801, 803)}))
     assert [faults.unheard_by(vmid) for vmid in (800, 801, 803)] == [set(), {800, 802}, {801}]
-
-
-def test_faults_are_kept_in_a_file() -> None:
-    network = NetworkFaults(
-        cut_machines=frozenset({800}),
-        cut_nics=frozenset({(801, "eth1")}),
-        cut_hosts=frozenset({"ms02"}),
-        slow_nics=(SlowNic(vmid=800, nic="eth0", kilobits_per_second=64),),
-        one_way=frozenset({(800, 801)}),
-    )
-    faults = Faults(network=network)
-    assert Faults.model_validate_json(faults.model_dump_json()) == faults

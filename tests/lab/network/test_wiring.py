@@ -14,7 +14,6 @@ import pytest
 
 from lab import namespace
 from lab.control import Client
-from lab.network.faults import NetworkFaults, SlowNic
 from tests.lab.running import RunningLab, fake_node, labs, until
 
 pytestmark = pytest.mark.engine
@@ -60,7 +59,7 @@ SILENCE = 1.0
 def lab() -> Iterator[RunningLab]:
     with fake_node() as node, labs(node) as make:
         made = make()
-        Client(made.directory).set(task_seconds=0)
+        Client(made.directory).set_fault("delay", "task", seconds=0)
         started = made("start")
         assert started.returncode == 0, started.stderr
         made.start_machine(FIRST, net0="virtio=BC:24:11:00:00:01,bridge=vmbr0,mtu=1400", net1="virtio,bridge=vmbr1")
@@ -75,11 +74,17 @@ def lab() -> Iterator[RunningLab]:
 @pytest.fixture(autouse=True)
 def _nothing_stays_broken(lab: RunningLab) -> Iterator[None]:
     yield
-    Client(lab.directory).set(network=NetworkFaults(), dhcp_silent=False)
+    broken(lab)
 
 
-def broken(lab: RunningLab, **faults: Any) -> None:
-    Client(lab.directory).set(network=NetworkFaults(**faults))
+def broken(lab: RunningLab, kind: str | None = None, target: int | str | None = None, **options: Any) -> None:
+    """Let this be wrong with the networks, and nothing else."""
+    client = Client(lab.directory)
+    for fault in client.faults():
+        if fault.kind != "delay":
+            client.clear_faults(fault.id)
+    if kind:
+        client.set_fault(kind, target, **options)
 
 
 def told(lab: RunningLab, vmid: int, *command: str) -> str:
@@ -133,13 +138,13 @@ def test_a_vlan_is_another_network_behind_the_router(lab: RunningLab) -> None:
 
 def test_a_reboot_keeps_the_network_and_nothing_set_in_it(lab: RunningLab) -> None:
     before = namespace.namespace_of(lab.process(SECOND) or 0, "net")
-    Client(lab.directory).set(dhcp_silent=True)
+    broken(lab, "dhcp-silent")
     lab.order("reboot", SECOND)
     until(lambda: lab.console(SECOND).count(f"boot {SECOND}") == 2)
     assert namespace.namespace_of(lab.process(SECOND) or 0, "net") == before
     card = links(lab, SECOND)["eth0"]
     assert (card["addr_info"], "UP" in card["flags"]) == ([], False)
-    Client(lab.directory).set(dhcp_silent=False)
+    broken(lab)
     until(lambda: lab.answers(ADDRESSES[SECOND]))
 
 
@@ -152,7 +157,7 @@ def test_cards_that_were_hot_plugged_are_there_at_the_next_boot(lab: RunningLab)
         until(lambda: lab.answers(ADDRESSES[SECOND]))
         return links(lab, SECOND)
 
-    broken(lab, cut_nics={(SECOND, "eth1")})
+    broken(lab, "network-cut", SECOND, nic="eth1")
     found = configured(net1="virtio=BC:24:11:00:00:02,bridge=vmbr0")
     assert found["eth1"]["address"] == "bc:24:11:00:00:02"
     assert f"tap{SECOND}i1" not in lab.inside("ip", "link", "show", "master", "vmbr0"), "a fault holds for it too"
@@ -163,14 +168,17 @@ def test_cards_that_were_hot_plugged_are_there_at_the_next_boot(lab: RunningLab)
 @pytest.mark.parametrize(
     "fault",
     [
-        {"cut_machines": {SECOND}},
-        {"cut_nics": {(SECOND, "eth0")}},
-        {"cut_hosts": {"ms02"}},
+        ("network-cut", SECOND, {}),
+        ("network-cut", SECOND, {"nic": "eth0"}),
+        ("host-network-cut", "ms02", {}),
     ],
-    ids=lambda fault: next(iter(fault)),
+    ids=["machine", "card", "host"],
 )
-def test_who_is_cut_off_reaches_nobody_and_sees_its_cable(lab: RunningLab, fault: dict[str, Any]) -> None:
-    broken(lab, **fault)
+def test_who_is_cut_off_reaches_nobody_and_sees_its_cable(
+    lab: RunningLab, fault: tuple[str, int | str, dict[str, Any]]
+) -> None:
+    kind, target, options = fault
+    broken(lab, kind, target, **options)
     assert not lab.answers(ADDRESSES[SECOND])
     assert not hears(lab, FIRST, SECOND, SILENCE)
     assert not hears(lab, SECOND, FIRST, SILENCE)
@@ -181,7 +189,7 @@ def test_who_is_cut_off_reaches_nobody_and_sees_its_cable(lab: RunningLab, fault
 
 
 def test_a_machine_that_starts_is_cut_off_too_and_gets_no_lease(lab: RunningLab) -> None:
-    broken(lab, cut_machines={SECOND})
+    broken(lab, "network-cut", SECOND)
     lab.task("POST", f"/nodes/ms02/qemu/{SECOND}/status/stop")
     lab.task("POST", f"/nodes/ms02/qemu/{SECOND}/status/start")
     until(lambda: lab.process(SECOND))
@@ -192,7 +200,7 @@ def test_a_machine_that_starts_is_cut_off_too_and_gets_no_lease(lab: RunningLab)
 
 
 def test_the_fault_of_a_host_follows_a_machine_that_moves(lab: RunningLab) -> None:
-    broken(lab, cut_hosts={"ms03"})
+    broken(lab, "host-network-cut", "ms03")
     assert lab.answers(ADDRESSES[FIRST])
     lab.task("POST", f"/nodes/ms01/qemu/{FIRST}/migrate", target="ms03", online=1, **{"with-local-disks": 1})
     until(lambda: not lab.answers(ADDRESSES[FIRST]))
@@ -201,11 +209,11 @@ def test_the_fault_of_a_host_follows_a_machine_that_moves(lab: RunningLab) -> No
 
 
 def test_one_does_not_hear_the_other_and_is_heard(lab: RunningLab) -> None:
-    broken(lab, one_way={(FIRST, SECOND)})
+    broken(lab, "one-way-cut", FIRST, to=SECOND)
     assert not hears(lab, FIRST, SECOND, SILENCE)
     assert hears(lab, SECOND, FIRST)
     assert lab.answers(ADDRESSES[SECOND]), "everybody else is heard"
-    broken(lab, one_way={(SECOND, FIRST)})
+    broken(lab, "one-way-cut", SECOND, to=FIRST)
     assert hears(lab, FIRST, SECOND)
     assert not hears(lab, SECOND, FIRST, SILENCE)
     broken(lab)
@@ -213,7 +221,7 @@ def test_one_does_not_hear_the_other_and_is_heard(lab: RunningLab) -> None:
 
 
 def test_one_stays_unheard_with_another_address_and_after_a_restart_of_either(lab: RunningLab) -> None:
-    broken(lab, one_way={(FIRST, SECOND)})
+    broken(lab, "one-way-cut", FIRST, to=SECOND)
     told(lab, FIRST, "ip", "addr", "del", f"{ADDRESSES[FIRST]}/24", "dev", "eth0")
     told(lab, FIRST, "ip", "addr", "add", "10.42.0.177/24", "dev", "eth0")
     until(lambda: "10.42.0.177" in told(lab, SECOND, "ip", "rule"))
@@ -230,7 +238,7 @@ def test_one_stays_unheard_with_another_address_and_after_a_restart_of_either(la
 
 def test_a_slow_card_takes_its_time(lab: RunningLab) -> None:
     amount, rate = 64 << 10, 256
-    broken(lab, slow_nics=[SlowNic(vmid=SECOND, nic="eth0", kilobits_per_second=rate)])
+    broken(lab, "network-slow", SECOND, kbit=rate)
     for source, target in ((FIRST, SECOND), (SECOND, FIRST)):
         receiver = lab.in_machine(target, sys.executable, "-c", RECEIVE, ADDRESSES[target])
         assert receiver.stdout
@@ -246,7 +254,8 @@ def test_a_slow_card_takes_its_time(lab: RunningLab) -> None:
 
 
 def test_faults_hold_when_the_lab_starts_again(lab: RunningLab) -> None:
-    broken(lab, cut_machines={SECOND}, one_way={(FIRST, OTHER_VLAN)})
+    broken(lab, "network-cut", SECOND)
+    Client(lab.directory).set_fault("one-way-cut", FIRST, to=OTHER_VLAN)
     assert lab("stop").returncode == 0
     assert lab("start").returncode == 0
     until(lambda: lab.answers(ADDRESSES[FIRST]))

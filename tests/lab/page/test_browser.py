@@ -12,7 +12,6 @@ from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Page, expect
 
 from lab.lifecycle import page as address_of
-from lab.network.faults import NetworkFaults
 from tests.engine.site import Site
 from tests.lab.page.conftest import MILLISECONDS, OpenPage, Serve
 from tests.lab.page.documents import Shown, document, machine, served
@@ -72,7 +71,7 @@ EVERYTHING = document(
     machine(5, foreign=True),
     etcd=ETCD,
     kubernetes=NODES,
-    faults=["DHCP answers nobody."],
+    faults=["DHCP is silent: dhcp-silent"],
     requests={"1": REQUEST, "2": {**REQUEST, "method": "GET"}, "3": {**REQUEST, "status": 403, "message": "Refused"}},
     tasks={"UPID:1": {"type": "qmcreate", "id": "1", "host": "ms01", "started": 1, "ended": 2, "status": "OK"}},
     events={"a": {"time": "2026-01-01T00:00:00Z", "vm": 1, "machine": "cp1", "text": "stage running, ready"}},
@@ -94,7 +93,8 @@ async def texts(page: Page, selector: str) -> list[str]:
 
 
 async def test_a_cluster_is_made_before_ones_eyes(site: Site, open_page: OpenPage) -> None:
-    site.control.set(boot_seconds=1.5, install_seconds=1.5)  # so that every stage is seen
+    for step in ("boot", "install"):
+        site.control.set_fault("delay", step, seconds=1.5)  # so that every stage is seen
     page = await open_page(address_of(site.lab))
     await expect(page.locator("#sentence")).to_have_text("No machines yet: they appear here as `pulumi up` makes them.")
     await expect(page.locator("#headline")).to_have_attribute("data-mood", "well")
@@ -107,7 +107,7 @@ async def test_a_cluster_is_made_before_ones_eyes(site: Site, open_page: OpenPag
         await expect(page.locator("#sentence")).to_have_text("All 2 machines are ready.")
     finally:
         printed, _ = up.communicate(timeout=600)
-        site.control.clear()
+        site.control.clear_faults()
     assert up.returncode == 0, printed
     assert {"starts", "installs Talos", "ready"} <= set(await page.evaluate("[...window.seen]"))
     await expect(page.locator("#vm-800")).to_have_attribute("data-mood", "well")
@@ -148,11 +148,11 @@ def disk_secrets(site: Site) -> str:
 
 async def test_what_is_broken_is_seen_at_once(site: Site, open_page: OpenPage) -> None:
     page = await open_page(address_of(site.lab))
-    site.control.set(network=NetworkFaults(cut_machines=frozenset({810})))
+    site.control.set_fault("network-cut", 810)
     await expect(page.locator("#headline")).to_have_attribute("data-mood", "trouble")
-    await expect(page.locator("#faults li")).to_have_text("Off every network: VM 810.")
+    await expect(page.locator("#faults li")).to_have_text("The network of a VM is cut: network-cut 810")
     await expect(page.locator("#vm-810 .state")).to_have_text("off the network, running")
-    site.control.clear()
+    site.control.clear_faults()
     await expect(page.locator("#headline")).to_have_attribute("data-mood", "well")
     await expect(page.locator("#faults-section")).to_be_hidden()
 

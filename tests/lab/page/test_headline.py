@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lab.control import Faults
+from lab.faults.fault import Fault, Faults
 from lab.page import faults
 from lab.page.headline import headline
 
@@ -72,30 +72,13 @@ def test_what_is_broken_comes_before_what_is_on_its_way() -> None:
     ]
 
 
-def test_every_fault_has_a_sentence() -> None:
-    every: dict[str, Any] = {
-        "revoked_privileges": ["VM.Audit"],
-        "dhcp_silent": True,
-        "dhcp_silent_for": ["BC:24:11:00:00:01"],
-        "missing_volumes": ["local:iso/x.iso"],
-        "occupied_vmids": [900],
-        "proxmox_unreachable": True,
-    }
-    delays = {"boot_seconds": 1, "install_seconds": 1, "service_seconds": 1, "task_seconds": 1}
-    network: dict[str, Any] = {
-        "cut_machines": [800],
-        "cut_nics": [(801, "eth0")],
-        "cut_hosts": ["ms02"],
-        "slow_nics": [{"vmid": 800, "nic": "eth0", "kilobits_per_second": 64}],
-        "one_way": [(800, 801)],
-    }
-    assert {*every, *delays, "network"} == set(Faults.model_fields)
-    assert set(network) == set(type(Faults().network).model_fields)
-    for name, value in every.items():
-        assert len(faults.broken(Faults.model_validate({name: value}))) == 1, name
-    for name, value in delays.items():
-        slow = Faults.model_validate({name: value})
-        assert (faults.broken(slow), len(faults.unusual_delays(slow))) == ([], 1), name
-    for name, value in network.items():
-        assert len(faults.broken(Faults.model_validate({"network": {name: value}}))) == 1, name
-    assert faults.broken(Faults()) == faults.unusual_delays(Faults()) == []
+def test_what_holds_has_a_line_and_what_waits_has_none() -> None:
+    holding = Faults(
+        (
+            Fault(kind="network-cut", target="800"),
+            Fault(kind="delay", target="boot", options={"seconds": 2.0}),
+            Fault(kind="api-error", at=3),
+        )
+    )
+    assert faults.broken(holding) == ["The network of a VM is cut: network-cut 800"]
+    assert faults.unusual_delays(holding) == ["Not as usual: delay boot --seconds 2.0"]

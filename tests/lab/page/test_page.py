@@ -31,7 +31,7 @@ def make_lab() -> Iterator[Callable[[], RunningLab]]:
 @pytest.fixture(scope="module")
 def lab(make_lab: Callable[[], RunningLab]) -> RunningLab:
     made = make_lab()
-    Client(made.directory).set(task_seconds=0)
+    Client(made.directory).set_fault("delay", "task", seconds=0)
     started = made("start")
     assert started.returncode == 0, started.stderr
     assert f"  watch it in a browser: {page(made)}\n" in started.stdout
@@ -103,21 +103,23 @@ def test_what_happens_is_shown(lab: RunningLab) -> None:
 
 def test_a_task_is_shown_on_its_machine_while_it_runs(lab: RunningLab) -> None:
     lab.start_machine(vmid=801, name="homelab-cp2")
-    Client(lab.directory).set(task_seconds=60)
+    Client(lab.directory).set_fault("delay", "task", seconds=60)
     lab.call("POST", "/nodes/ms01/qemu/801/status/stop")
     shown = state(lab)
     assert shown["vms"]["801"]["task"]["words"] == "stopped"
     assert "homelab-cp2 is being stopped." in [shown["headline"]["text"], *shown["headline"]["more"]]
-    Client(lab.directory).clear()
+    Client(lab.directory).clear_faults()
 
 
 def test_faults_are_shown(lab: RunningLab) -> None:
-    Client(lab.directory).set(dhcp_silent=True, network={"cut_machines": [801]})
+    Client(lab.directory).set_fault("dhcp-silent")
+    Client(lab.directory).set_fault("network-cut", 801)
+    Client(lab.directory).set_fault("api-error", match="DELETE:/nodes/**", at=9)
     found = state(lab)
-    assert found["faults"] == ["DHCP answers nobody.", "Off every network: VM 801."]
+    assert found["faults"] == ["DHCP is silent: dhcp-silent", "The network of a VM is cut: network-cut 801"]
     assert found["headline"]["mood"] == "trouble"
     assert found["vms"]["801"]["cut_off"] is True
-    Client(lab.directory).clear()
+    Client(lab.directory).clear_faults()
     assert state(lab)["faults"] == []
 
 

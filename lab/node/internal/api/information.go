@@ -16,6 +16,7 @@ import (
 	"google.golang.org/protobuf/types/known/emptypb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"cluster-stack/lab/node/internal/clock"
 	"cluster-stack/lab/node/internal/events"
 )
 
@@ -123,7 +124,7 @@ func (s *Server) Disks(context.Context, *emptypb.Empty) (*storage.DisksResponse,
 	return &storage.DisksResponse{Messages: []*storage.Disks{disks}}, nil
 }
 
-// Time answers the host's clock, which is in sync by definition.
+// Time answers the machine's clock; a time server would have the host's.
 func (s *Server) Time(context.Context, *emptypb.Empty) (*timeapi.TimeResponse, error) {
 	return s.clock(""), nil
 }
@@ -144,9 +145,9 @@ func (s *Server) clock(server string) *timeapi.TimeResponse {
 		}
 	}
 
-	now := timestamppb.Now()
-
-	return &timeapi.TimeResponse{Messages: []*timeapi.Time{{Server: server, Localtime: now, Remotetime: now}}}
+	return &timeapi.TimeResponse{Messages: []*timeapi.Time{{
+		Server: server, Localtime: timestamppb.New(clock.Now()), Remotetime: timestamppb.Now(),
+	}}}
 }
 
 // Events streams the machine's events; the first, empty one says hello.

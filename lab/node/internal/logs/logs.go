@@ -8,6 +8,8 @@ import (
 	"io"
 	"sync"
 	"time"
+
+	"cluster-stack/lab/node/internal/clock"
 )
 
 const maxLines = 500
@@ -99,7 +101,7 @@ func New(console io.Writer) *Logs {
 
 // Printf writes a line of the init system to the kernel log and the console.
 func (l *Logs) Printf(format string, args ...any) {
-	line := fmt.Sprintf("user: warning: [%s]: [talos] %s", time.Now().UTC().Format(time.RFC3339Nano), fmt.Sprintf(format, args...))
+	line := fmt.Sprintf("user: warning: [%s]: [talos] %s", clock.Now().UTC().Format(time.RFC3339Nano), fmt.Sprintf(format, args...))
 
 	l.Kernel.Append(line)
 

@@ -20,6 +20,7 @@ import (
 	"github.com/siderolabs/talos/pkg/machinery/resources/cluster"
 	"gopkg.in/yaml.v3"
 
+	"cluster-stack/lab/node/internal/clock"
 	"cluster-stack/lab/node/internal/discovery"
 	"cluster-stack/lab/node/internal/network"
 	"cluster-stack/lab/node/internal/pki"
@@ -83,6 +84,8 @@ func (l *life) reconcile(ctx context.Context) {
 }
 
 func (l *life) reconcileOnce(ctx context.Context) error {
+	clock.Set(l.hw.Faults().ClockOffset())
+
 	current := l.node.Config()
 	configured := current != nil && current.CompleteForBoot()
 
@@ -267,7 +270,8 @@ func (l *life) reconcileMaintenanceIdentity() error {
 func (l *life) reconcileIdentity(ctx context.Context, current config.Provider) error {
 	subject := l.node.Subject()
 	machine := current.Machine()
-	key := fmt.Sprint(subject, string(pki.AcceptedCAs(machine)), machine.Type(), machine.Security().Token())
+	expired := l.hw.Faults().CertificateExpired
+	key := fmt.Sprint(subject, string(pki.AcceptedCAs(machine)), machine.Type(), machine.Security().Token(), expired)
 
 	if last := l.reconciler.issued.Load(); last != nil && last.key == key &&
 		time.Since(last.time) < x509.DefaultCertificateValidityDuration/2 {
@@ -280,7 +284,12 @@ func (l *life) reconcileIdentity(ctx context.Context, current config.Provider) e
 		return nil
 	}
 
-	identity, err := pki.ControlPlane(machine, subject)
+	made := clock.Now()
+	if expired {
+		made = made.Add(-x509.DefaultCertificateValidityDuration - time.Hour)
+	}
+
+	identity, err := pki.ControlPlane(machine, subject, made)
 	if err != nil {
 		return err
 	}

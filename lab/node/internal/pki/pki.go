@@ -21,6 +21,8 @@ import (
 	"github.com/siderolabs/talos/pkg/machinery/constants"
 	"github.com/siderolabs/talos/pkg/machinery/role"
 	"gopkg.in/yaml.v3"
+
+	"cluster-stack/lab/node/internal/clock"
 )
 
 // Subject is whom a server certificate is for.
@@ -65,13 +67,14 @@ func issue(ca *x509.PEMEncodedCertificateAndKey, options ...x509.Option) (*x509.
 	return x509.NewCertificateAndKeyFromKeyPair(keyPair), nil
 }
 
-func lifetime() x509.Option {
-	return x509.NotAfter(time.Now().Add(x509.DefaultCertificateValidityDuration))
+// validFrom is how long what is issued at a time is valid.
+func validFrom(issued time.Time) []x509.Option {
+	return []x509.Option{x509.NotBefore(issued), x509.NotAfter(issued.Add(x509.DefaultCertificateValidityDuration))}
 }
 
-func serverOptions(subject Subject, usage stdx509.KeyUsage) []x509.Option {
-	return append(subject.options(), lifetime(), x509.KeyUsage(usage),
-		x509.ExtKeyUsage([]stdx509.ExtKeyUsage{stdx509.ExtKeyUsageServerAuth}))
+func serverOptions(subject Subject, usage stdx509.KeyUsage, issued time.Time) []x509.Option {
+	return slices.Concat(subject.options(), validFrom(issued), []x509.Option{x509.KeyUsage(usage),
+		x509.ExtKeyUsage([]stdx509.ExtKeyUsage{stdx509.ExtKeyUsageServerAuth})})
 }
 
 // Maintenance makes the identity of a machine without a configuration: a
@@ -85,7 +88,7 @@ func Maintenance(subject Subject) (*Identity, error) {
 	subject.CommonName = constants.MaintenanceServiceCommonName
 	ca := x509.NewCertificateAndKeyFromCertificateAuthority(authority)
 
-	server, err := issue(ca, serverOptions(subject, stdx509.KeyUsageDigitalSignature)...)
+	server, err := issue(ca, serverOptions(subject, stdx509.KeyUsageDigitalSignature, clock.Now())...)
 	if err != nil {
 		return nil, err
 	}
@@ -113,17 +116,19 @@ func AcceptedCAs(machine config.MachineConfig) []byte {
 	return bytes.Join(accepted, []byte("\n"))
 }
 
-// ControlPlane makes a control plane's identity with the configuration's CA.
-func ControlPlane(machine config.MachineConfig, subject Subject) (*Identity, error) {
+// ControlPlane makes a control plane's identity with the configuration's CA. Its
+// API shows a certificate that was issued at the time given.
+func ControlPlane(machine config.MachineConfig, subject Subject, issued time.Time) (*Identity, error) {
 	ca := machine.Security().IssuingCA()
 
-	server, err := issue(ca, serverOptions(subject, stdx509.KeyUsageDigitalSignature)...)
+	server, err := issue(ca, serverOptions(subject, stdx509.KeyUsageDigitalSignature, issued)...)
 	if err != nil {
 		return nil, fmt.Errorf("failed to generate API server cert: %w", err)
 	}
 
-	client, err := issue(ca, x509.CommonName(subject.CommonName), x509.Organization(string(role.Impersonator)), lifetime(),
-		x509.KeyUsage(stdx509.KeyUsageDigitalSignature), x509.ExtKeyUsage([]stdx509.ExtKeyUsage{stdx509.ExtKeyUsageClientAuth}))
+	client, err := issue(ca, append(validFrom(clock.Now()),
+		x509.CommonName(subject.CommonName), x509.Organization(string(role.Impersonator)),
+		x509.KeyUsage(stdx509.KeyUsageDigitalSignature), x509.ExtKeyUsage([]stdx509.ExtKeyUsage{stdx509.ExtKeyUsageClientAuth}))...)
 	if err != nil {
 		return nil, fmt.Errorf("failed to generate API client cert: %w", err)
 	}
@@ -144,7 +149,7 @@ func ControlPlane(machine config.MachineConfig, subject Subject) (*Identity, err
 // Trustd makes the server certificate of trustd.
 func Trustd(machine config.MachineConfig, subject Subject) (tls.Certificate, error) {
 	server, err := issue(machine.Security().IssuingCA(),
-		serverOptions(subject, stdx509.KeyUsageDigitalSignature|stdx509.KeyUsageKeyEncipherment)...)
+		serverOptions(subject, stdx509.KeyUsageDigitalSignature|stdx509.KeyUsageKeyEncipherment, clock.Now())...)
 	if err != nil {
 		return tls.Certificate{}, fmt.Errorf("failed to generate trustd server cert: %w", err)
 	}
@@ -197,6 +202,7 @@ func (i *Identity) ServerConfig() *tls.Config {
 		Certificates: []tls.Certificate{i.Server},
 		MinVersion:   tls.VersionTLS12,
 		NextProtos:   []string{"h2"},
+		Time:         clock.Now,
 	}
 
 	if i.VerifyPeers {
@@ -218,7 +224,7 @@ func (i *Identity) ClientConfig() *tls.Config {
 	roots := stdx509.NewCertPool()
 	roots.AppendCertsFromPEM(i.AcceptedCAs)
 
-	return &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{*i.Client}, MinVersion: tls.VersionTLS12}
+	return &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{*i.Client}, MinVersion: tls.VersionTLS12, Time: clock.Now}
 }
 
 func onlyClientAuth(_ [][]byte, chains [][]*stdx509.Certificate) error {

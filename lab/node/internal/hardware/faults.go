@@ -1,0 +1,39 @@
+package hardware
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+)
+
+// Faults are what is wrong with a machine, as the hypervisor says it.
+type Faults struct {
+	ClockOffsetSeconds float64 `json:"clockOffsetSeconds"`
+	CertificateExpired bool    `json:"certificateExpired"`
+	// BrokenImages are the versions and schematics of images that boot and die.
+	BrokenImages []string `json:"brokenImages"`
+}
+
+// Faults are those that hold now: none where nobody has written any.
+func (m *Machine) Faults() Faults {
+	faults := Faults{}
+
+	data, err := os.ReadFile(filepath.Join(m.Dir, "faults.json"))
+	if err != nil || json.Unmarshal(data, &faults) != nil {
+		return Faults{}
+	}
+
+	return faults
+}
+
+// ClockOffset is how far the machine's clock is ahead.
+func (f Faults) ClockOffset() time.Duration {
+	return time.Duration(f.ClockOffsetSeconds * float64(time.Second))
+}
+
+// Breaks tells whether an image boots and dies.
+func (f Faults) Breaks(image *Image) bool {
+	return slices.Contains(f.BrokenImages, image.Version) || slices.Contains(f.BrokenImages, image.Schematic)
+}
