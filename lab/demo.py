@@ -48,7 +48,7 @@ def main() -> int:
     print(f"\nDone in {time.monotonic() - began:.0f} s. The lab stays up; try, with `.venv/bin/python -m lab exec --`:")
     print(f"  talosctl --talosconfig {talosconfig} dmesg")
     print(f"  pulumi up -s {CLUSTER}        after changing controlPlane.count to 3 in clusters/{CLUSTER}/cluster.yaml")
-    print(f"The kubeconfig is {kubeconfig}. The lab runs no Kubernetes yet, so nobody answers to it.")
+    print(f"  kubectl --kubeconfig {kubeconfig} get namespaces")
     print(f"Its page stays as well: {page(directory)}")
     print("`make lab-stop` ends the lab.")
     return 0

@@ -148,6 +148,7 @@ def build(
         properties=properties,
         delays=delays,
         dhcp_answers=lambda mac: not faults().dhcp_silent and mac not in faults().dhcp_silent_for,
+        kubelets=str(directory.kubelets_socket) if datacentre.kubernetes else "",
     )
     pending = PendingChanges(guests, drives)
     machines = Machines(guests, assembly, hypervisor, pending)

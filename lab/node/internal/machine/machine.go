@@ -29,6 +29,7 @@ import (
 	"cluster-stack/lab/node/internal/node"
 	"cluster-stack/lab/node/internal/report"
 	"cluster-stack/lab/node/internal/services"
+	"cluster-stack/lab/node/internal/staticpods"
 )
 
 // The exit codes that the hypervisor understands.
@@ -118,6 +119,9 @@ func Run(dir string, console io.Writer) int {
 		node: system, hw: hw, exit: make(chan int, 1), configured: make(chan struct{}),
 		reconciler: reconciler{setup: network.NewSetup()},
 	}
+	life.kubernetes.pods = staticpods.New(staticpods.Machine{
+		Program: life.program, Log: life.containerLog, Say: system.Logs.Printf, Changed: func() {},
+	})
 
 	return life.live(ctx, power)
 }
@@ -131,6 +135,7 @@ type life struct {
 	configured chan struct{} // closed when there is a complete configuration
 
 	reconciler reconciler
+	kubernetes kubernetes
 }
 
 // live boots and then waits for whatever ends this boot.

@@ -164,7 +164,7 @@ type restartSteps struct {
 // mounts have no counterpart here; their steps are left out.
 func (l *life) phases(stopBoot context.CancelFunc, sequence node.Sequence) ([]phase, int) {
 	steps := restartSteps{
-		cleanup:        phase{name: "cleanup", task: "stopAllPods"},
+		cleanup:        phase{"cleanup", "stopAllPods", func(context.Context) error { l.kubernetes.pods.Stop(); return nil }},
 		stopServices:   phase{"stopServices", "stopServicesEphemeral", func(context.Context) error { l.stopWorkloads(); return nil }},
 		kexec:          phase{"kexec", "kexecPrepare", func(context.Context) error { l.prepareKexec(sequence); return nil }},
 		stopEverything: phase{"stopEverything", stopAllServices, func(context.Context) error { l.stopAll(stopBoot); return nil }},
@@ -211,10 +211,11 @@ func (l *life) prepareKexec(sequence node.Sequence) {
 }
 
 func (l *life) resetPhases(in *machineapi.ResetRequest, stop []phase, reboot, shutdown phase) ([]phase, int) {
-	phases := []phase{{name: "cleanup", task: "stopAllPods"}}
+	stopPods := func(context.Context) error { l.kubernetes.pods.Stop(); return nil }
+	phases := []phase{{"cleanup", "stopAllPods", stopPods}}
 
 	if in.Graceful {
-		phases = []phase{{name: "cleanup", task: "removeAllPods"}}
+		phases = []phase{{"cleanup", "removeAllPods", stopPods}}
 
 		if l.node.IsControlPlane() {
 			phases = append(phases, phase{"leave", "leaveEtcd", l.leaveEtcd})
