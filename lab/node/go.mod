@@ -18,6 +18,8 @@ require (
 	github.com/siderolabs/discovery-client v0.1.15
 	github.com/siderolabs/discovery-service v1.0.11
 	github.com/siderolabs/gen v0.8.6
+	github.com/siderolabs/go-kubernetes v0.2.36
+	github.com/siderolabs/go-loadbalancer v0.5.0
 	github.com/siderolabs/grpc-proxy v0.5.1
 	github.com/siderolabs/net v0.4.0
 	github.com/siderolabs/talos/pkg/machinery v1.13.0
@@ -103,8 +105,6 @@ require (
 	github.com/sasha-s/go-deadlock v0.3.5 // indirect
 	github.com/shopspring/decimal v1.4.0 // indirect
 	github.com/siderolabs/go-debug v0.6.2 // indirect
-	github.com/siderolabs/go-kubernetes v0.2.36 // indirect
-	github.com/siderolabs/go-loadbalancer v0.5.0 // indirect
 	github.com/siderolabs/go-pointer v1.0.1 // indirect
 	github.com/siderolabs/protoenc v0.2.4 // indirect
 	github.com/siderolabs/tcpproxy v0.1.0 // indirect

@@ -9,18 +9,28 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/siderolabs/talos/pkg/machinery/config"
 
 	"cluster-stack/lab/node/internal/controlplane"
+	"cluster-stack/lab/node/internal/kubeletapi"
 	"cluster-stack/lab/node/internal/services"
 	"cluster-stack/lab/node/internal/staticpods"
 )
 
 // kubernetes is what a machine has of Kubernetes while it runs.
 type kubernetes struct {
-	pods *staticpods.Runner
+	pods    *staticpods.Runner
+	kubelet atomic.Pointer[kubeletapi.Client]
+	stopped atomic.Bool // the kubelet is not started again
+	telling sync.Mutex  // one list of static pods after the other
+
+	mu               sync.Mutex
+	administrator    *kubeletapi.Credentials
+	administratorKey string
 
 	secretsKey     string
 	secretsVersion int

@@ -120,7 +120,7 @@ func Run(dir string, console io.Writer) int {
 		reconciler: reconciler{setup: network.NewSetup()},
 	}
 	life.kubernetes.pods = staticpods.New(staticpods.Machine{
-		Program: life.program, Log: life.containerLog, Say: system.Logs.Printf, Changed: func() {},
+		Program: life.program, Log: life.containerLog, Say: system.Logs.Printf, Changed: life.tellStaticPods,
 	})
 
 	return life.live(ctx, power)

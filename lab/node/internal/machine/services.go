@@ -43,6 +43,10 @@ func (l *life) startServices(ctx context.Context) error {
 	if l.hw.RunsKubernetes() {
 		go l.runKubePrism(ctx)
 		go l.runStaticPods(ctx)
+
+		if l.node.IsControlPlane() {
+			go l.runManifests(ctx)
+		}
 	}
 
 	for _, step := range [][]string{{"containerd", "udevd"}, {"cri"}, {"kubelet"}} {
@@ -53,6 +57,12 @@ func (l *life) startServices(ctx context.Context) error {
 		}
 
 		for _, id := range step {
+			if id == kubeletService && l.node.RegistersNode() {
+				go l.runKubelet(ctx)
+
+				continue
+			}
+
 			l.node.Services.Set(id, services.Running, "Process %s started", id)
 
 			if id == kubeletService && !l.hw.RunsKubernetes() {

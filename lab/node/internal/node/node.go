@@ -28,6 +28,7 @@ import (
 	"cluster-stack/lab/node/internal/events"
 	"cluster-stack/lab/node/internal/hardware"
 	"cluster-stack/lab/node/internal/images"
+	"cluster-stack/lab/node/internal/kubeletapi"
 	"cluster-stack/lab/node/internal/logs"
 	"cluster-stack/lab/node/internal/network"
 	"cluster-stack/lab/node/internal/pki"
@@ -87,6 +88,9 @@ type Node struct {
 	sequenceTaken bool
 
 	metaMu sync.Mutex
+
+	nodeStatus     kubeletapi.NodeStatus
+	staticPodsWord string // what keeps the static pods from being ready
 }
 
 // BootstrapRequest asks the machine to bootstrap etcd; the answer comes back
@@ -104,6 +108,8 @@ type Sequence struct {
 	Reboot  *machine.RebootRequest
 	Reset   *machine.ResetRequest
 	Upgrade *machine.UpgradeRequest
+	// Force shuts down without a drain.
+	Force bool
 }
 
 // New boots the image on the hardware: everything in memory is fresh.
