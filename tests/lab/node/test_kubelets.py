@@ -17,7 +17,7 @@ from tests.lab.node.site import REPOSITORY
 
 MODULE = REPOSITORY / "lab" / "node"
 GO = {**os.environ, "CGO_ENABLED": "0"}
-PARTS = ("controlplane", "kubelet", "kubeletnetwork", "kubeletserver", "kubeletstages", "staticpods")
+PARTS = ("controlplane", "kubelet", "kubeletnetwork", "kubeletserver", "kubeletstages", "manifests", "staticpods")
 
 
 @pytest.mark.parametrize("part", PARTS)

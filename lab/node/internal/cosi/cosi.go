@@ -77,7 +77,7 @@ func New(ctx context.Context) (state.State, error) {
 		&k8s.AdmissionControlConfig{}, &k8s.APIServerConfig{}, &k8s.AuditPolicyConfig{}, &k8s.AuthorizationConfig{},
 		&k8s.BootstrapManifestsConfig{}, &k8s.ConfigStatus{}, &k8s.ControllerManagerConfig{}, &k8s.Endpoint{},
 		&k8s.ExtraManifestsConfig{}, &k8s.Manifest{}, &k8s.ManifestStatus{},
-		&k8s.KubePrismStatuses{}, &k8s.Nodename{}, &k8s.NodeStatus{}, &k8s.SchedulerConfig{}, &k8s.SecretsStatus{},
+		&k8s.KubeletSpec{}, &k8s.KubePrismStatuses{}, &k8s.Nodename{}, &k8s.NodeStatus{}, &k8s.SchedulerConfig{}, &k8s.SecretsStatus{},
 		&k8s.StaticPod{}, &k8s.StaticPodStatus{},
 		&network.AddressStatus{}, &network.HostnameStatus{}, &network.LinkStatus{}, &network.NodeAddress{},
 		&network.ResolverStatus{}, &network.RouteStatus{}, &network.Status{},

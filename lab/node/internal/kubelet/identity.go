@@ -42,7 +42,7 @@ const (
 	handshakeTimeout = 10 * time.Second
 	signedWithin     = 15 * time.Minute
 	requestFirst     = 2 * time.Second
-	requestLast      = 32 * time.Second
+	requestLast      = 4 * time.Second // of a site: 32 s
 	protobuf         = "application/vnd.kubernetes.protobuf"
 )
 

@@ -151,7 +151,7 @@ func (l *life) controlPlanePods(settings config.Provider) ([]controlplane.Pod, e
 // renewSecrets issues keys and certificates anew when what they follow from has
 // changed. The API server itself sees that its certificate is a new one.
 func (l *life) renewSecrets(settings config.Provider) error {
-	subject, err := controlplane.Subject(settings, l.node.Hostname(), l.node.FQDN(), l.node.IPs())
+	subject, err := controlplane.Subject(settings, l.node.Hostname(), l.node.FQDN(), l.node.AllIPs())
 	if err != nil {
 		return err
 	}

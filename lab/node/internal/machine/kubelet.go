@@ -32,16 +32,13 @@ const (
 // long as the connection to it lives. It starts anew when that ends, or when it
 // is to be another one.
 func (l *life) runKubelet(ctx context.Context) {
-	complained := ""
-
 	for ctx.Err() == nil && !l.kubernetes.stopped.Load() {
 		settings, err := l.kubeletSettings()
 		if err == nil {
 			err = l.playKubelet(ctx, settings)
 		}
 
-		if err != nil && ctx.Err() == nil && err.Error() != complained {
-			complained = err.Error()
+		if err != nil && ctx.Err() == nil && !l.kubernetes.stopped.Load() {
 			l.node.Services.Set(kubeletService, services.Waiting, "%s", err)
 		}
 
@@ -58,6 +55,10 @@ func pause(ctx context.Context, length time.Duration) {
 
 // playKubelet returns when the kubelet has ended.
 func (l *life) playKubelet(ctx context.Context, settings kubeletapi.Settings) error {
+	if err := l.node.PublishKubelet(settings); err != nil {
+		return err
+	}
+
 	client, err := kubeletapi.Start(ctx, l.hw.Kubelets, settings)
 	if err != nil {
 		return err

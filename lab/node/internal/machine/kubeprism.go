@@ -18,7 +18,12 @@ import (
 	"cluster-stack/lab/node/internal/node"
 )
 
-const httpsPort = 443
+const (
+	httpsPort = 443
+
+	// kubePrismInterval is how often an API server is asked whether it is there; Talos takes 20 seconds.
+	kubePrismInterval = 2 * time.Second
+)
 
 // kubePrism is the machine's own way to the API servers: a load balancer on
 // loopback that asks each of them whether it is there.
@@ -53,7 +58,9 @@ func (l *life) runKubePrism(ctx context.Context) {
 			var err error
 
 			if running, err = startKubePrism(port); err != nil {
-				l.node.Logs.Printf("KubePrism: %s", err)
+				l.node.Logs.Printf("failed to start KubePrism: %s", err)
+
+				running = nil
 			}
 		}
 
@@ -79,7 +86,7 @@ func startKubePrism(port int) (*kubePrism, error) {
 		controlplane.WithKeepAlivePeriod(constants.KubePrismKeepAlivePeriod),
 		controlplane.WithTCPUserTimeout(constants.KubePrismTCPUserTimeout),
 		controlplane.WithHealthCheckOptions(
-			upstream.WithHealthcheckInterval(constants.KubePrismHealthCheckInterval),
+			upstream.WithHealthcheckInterval(kubePrismInterval),
 			upstream.WithHealthcheckTimeout(constants.KubePrismHealthCheckTimeout),
 		),
 	)

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -117,7 +118,7 @@ func Run(dir string, console io.Writer) int {
 
 	life := &life{
 		node: system, hw: hw, exit: make(chan int, 1), configured: make(chan struct{}),
-		reconciler: reconciler{setup: network.NewSetup()},
+		reconciler: reconciler{setup: network.NewSetup()}, virtual: virtual{held: map[netip.Addr]bool{}},
 	}
 	life.kubernetes.pods = staticpods.New(staticpods.Machine{
 		Program: life.program, Log: life.containerLog, Say: system.Logs.Printf, Changed: life.tellStaticPods,
@@ -136,6 +137,7 @@ type life struct {
 
 	reconciler reconciler
 	kubernetes kubernetes
+	virtual    virtual
 }
 
 // live boots and then waits for whatever ends this boot.
@@ -154,7 +156,7 @@ func (l *life) live(ctx context.Context, power <-chan os.Signal) int {
 			l.node.Logs.Printf("shutdown via ACPI received")
 
 			// when another sequence runs already, that one ends the machine
-			if err := l.node.Start(node.Sequence{Name: shutdownSequence}); err != nil {
+			if err := l.node.Start(node.Sequence{Name: shutdownSequence, Force: true}); err != nil {
 				l.node.Logs.Printf("shutdown: %s", err)
 			}
 		case sequence := <-l.node.Sequences:
@@ -372,7 +374,7 @@ func (l *life) serveAPI(ctx context.Context, machined *grpc.Server, maintenance 
 	server := &apid.Server{
 		Identity: identity, Machined: machined, Maintenance: maintenance,
 		Local: func(target string) bool {
-			for _, address := range l.node.IPs() {
+			for _, address := range l.node.AllIPs() {
 				if address.String() == target {
 					return true
 				}

@@ -38,6 +38,7 @@ func (l *life) startServices(ctx context.Context) error {
 
 		go l.runTrustd(ctx)
 		go l.runEtcd(ctx)
+		go l.runVirtualAddresses(ctx)
 	}
 
 	if l.hw.RunsKubernetes() {

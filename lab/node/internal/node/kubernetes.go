@@ -149,6 +149,22 @@ func (n *Node) Extensions() map[string]string {
 	return versions
 }
 
+// PublishKubelet publishes what the kubelet is: clients learn its version from it.
+func (n *Node) PublishKubelet(settings kubeletapi.Settings) error {
+	addresses := make([]string, 0, len(settings.NodeIPs))
+	for _, address := range settings.NodeIPs {
+		addresses = append(addresses, address.String())
+	}
+
+	spec := k8s.NewKubeletSpec(k8s.NamespaceName, k8s.KubeletID)
+	*spec.TypedSpec() = k8s.KubeletSpecSpec{
+		Image: n.Config().Machine().Kubelet().Image(), ExpectedNodename: settings.NodeName,
+		Args: []string{"--hostname-override=" + settings.NodeName, "--node-ip=" + strings.Join(addresses, ",")},
+	}
+
+	return n.put(spec)
+}
+
 // PublishNodeStatus publishes the machine's Node.
 func (n *Node) PublishNodeStatus(status kubeletapi.NodeStatus) error {
 	n.mu.Lock()
