@@ -69,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _start(directory: LabDirectory, datacentre: Datacentre) -> int:
     began = time.monotonic()
-    pid = lifecycle.start(directory, datacentre, programs.find)
+    pid = lifecycle.start(directory, datacentre, lambda: programs.find(kubernetes=datacentre.kubernetes))
     print(f"lab: started in {time.monotonic() - began:.1f} s in {directory.root} (pid {pid})")
     print(f"  watch it in a browser: {lifecycle.page(directory)}")
     for name, address in datacentre.names.items():

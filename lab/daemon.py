@@ -27,6 +27,7 @@ from lab.faults.events import Events
 from lab.faults.ledger import Ledger
 from lab.hypervisor import PATH, Hypervisor
 from lab.image_factory import ImageFactory
+from lab.kubelets import Kubelets
 from lab.namespace import own_pid
 from lab.network.wiring import Wiring
 from lab.page import listener, recent_requests, reports
@@ -56,6 +57,7 @@ class Site:
         self._children = Children()
         self._wiring = Wiring(datacentre)
         self._hypervisor = Hypervisor(directory, programs, self._children, self._wiring)
+        self._kubelets = programs.kubernetes and Kubelets(directory, self._children, programs.kubernetes, PATH)
         self._cluster = proxmox.build(
             directory,
             datacentre,
@@ -89,6 +91,8 @@ class Site:
         for registry in self._datacentre.factory.registries:
             await self._serve(await _runner(self._factory.application(registry)), registry)
         await self._start_discovery()
+        if self._kubelets:
+            self._kubelets.start()
         self._ledger.on_change(self._open_or_close_proxmox)
         self._ledger.on_change(self._rewire)
         self._ledger.on_change(self._refresh_dhcp)

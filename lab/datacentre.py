@@ -196,6 +196,8 @@ class Datacentre(Model):
     names: Mapping[str, IPv4Address]
     proxmox: Proxmox
     factory: Factory
+    kubernetes: bool = True
+    """Whether the machines run Kubernetes. Without it they are up sooner, and say so in their list of services."""
     delays: Delays
 
     def hosts_file(self) -> str:

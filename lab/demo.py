@@ -34,7 +34,9 @@ def main() -> int:
         _inside("pulumi", "stack", "output", "-s", CLUSTER)
         talosconfig = _save_output(directory, "talosconfig")
         kubeconfig = _save_output(directory, "kubeconfig")
-        for node in json.loads(_answer("pulumi", "stack", "output", "control_plane_ips", "--json", "-s", CLUSTER)):
+        control_planes = json.loads(_answer("pulumi", "stack", "output", "control_plane_ips", "--json", "-s", CLUSTER))
+        first = control_planes[0]
+        for node in control_planes:
             talosctl = ("talosctl", "--talosconfig", talosconfig, "--nodes", node)
             for question in ("version --short", "services", "etcd members", "get members"):
                 _inside(*talosctl, *question.split())
@@ -42,13 +44,16 @@ def main() -> int:
             talosctl = ("talosctl", "--talosconfig", talosconfig, "--nodes", node)
             for question in ("version --short", "services"):
                 _inside(*talosctl, *question.split())
+        _inside("talosctl", "--talosconfig", talosconfig, "--nodes", first, "health", "--wait-timeout", "5m")
+        _inside("kubectl", "--kubeconfig", kubeconfig, "get", "nodes", "-o", "wide")
+        _inside("kubectl", "--kubeconfig", kubeconfig, "get", "pods", "-A")
     except subprocess.CalledProcessError as error:
         print(f"\nThe step above ended with exit code {error.returncode}.", file=sys.stderr)
         return error.returncode
     print(f"\nDone in {time.monotonic() - began:.0f} s. The lab stays up; try, with `.venv/bin/python -m lab exec --`:")
     print(f"  talosctl --talosconfig {talosconfig} dmesg")
     print(f"  pulumi up -s {CLUSTER}        after changing controlPlane.count to 3 in clusters/{CLUSTER}/cluster.yaml")
-    print(f"The kubeconfig is {kubeconfig}. The lab runs no Kubernetes yet, so nobody answers to it.")
+    print(f"  kubectl --kubeconfig {kubeconfig} create deployment web --image=nginx --replicas=3")
     print(f"Its page stays as well: {page(directory)}")
     print("`make lab-stop` ends the lab.")
     return 0

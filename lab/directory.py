@@ -57,6 +57,14 @@ class LabDirectory:
         return self.run / "control.sock"
 
     @property
+    def kubelets_socket(self) -> Path:
+        return self.run / "kubelets.sock"
+
+    @property
+    def kubelets_log(self) -> Path:
+        return self.root / "kubelets.log"
+
+    @property
     def hosts(self) -> Path:
         return self.run / "hosts"
 

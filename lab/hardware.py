@@ -110,6 +110,8 @@ class Machine(TypedDict):
     pciDevices: list[PciDevice]
     cidata: Cidata | None
     agentChannel: bool
+    kubelets: str
+    """The socket of the process that plays kubelets; empty on a site without Kubernetes."""
     delays: MachineDelays
 
 

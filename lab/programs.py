@@ -7,11 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 NODE_VARIABLE = "LAB_TALOS_NODE"
-OF_CONTROL_PLANES = ("etcd",)
+ETCD, KUBERNETES, KUBELETS = "etcd", "kubernetes", "talos-kubelets"
 
 
 class ProgramError(Exception):
     """A program is not there."""
+
+
+@dataclass(frozen=True)
+class Kubernetes:
+    """What a site with Kubernetes has besides: the folder with its servers, and the player of kubelets."""
+
+    folder: Path
+    kubelets: Path
 
 
 @dataclass(frozen=True)
@@ -20,9 +28,10 @@ class Programs:
 
     node: Path
     folders: tuple[Path, ...]
+    kubernetes: Kubernetes | None = None
 
 
-def find() -> Programs:
+def find(*, kubernetes: bool) -> Programs:
     """The toolchain's programs; LAB_TALOS_NODE names another one for the machines. Raises ProgramError."""
     from toolchain import ToolchainError, tool
 
@@ -30,9 +39,12 @@ def find() -> Programs:
     if named and not Path(named).is_file():
         raise ProgramError(f"{NODE_VARIABLE} names {named}, which does not exist")
     try:
+        found = Kubernetes(folder=tool(KUBERNETES).parent, kubelets=tool(KUBELETS)) if kubernetes else None
+        folders = [tool(ETCD).parent, *([found.folder] if found else [])]
         return Programs(
             node=Path(named).resolve() if named else tool("talos-node"),
-            folders=tuple(dict.fromkeys(tool(name).parent for name in OF_CONTROL_PLANES)),
+            folders=tuple(dict.fromkeys(folders)),
+            kubernetes=found,
         )
     except ToolchainError as error:
         raise ProgramError(str(error)) from None

@@ -15,19 +15,20 @@
 // addresses, routes and MTU are the kernel's, and so is what is told of them.
 // Control planes run the real etcd as a child process, with the arguments and
 // certificates that Talos gives it; it is bootstrapped, joined as a learner,
-// promoted, left and started again as Talos does it. Nodes find each other
-// through the real discovery protocol. The guest agent speaks QEMU's protocol.
-// Everything that a machine keeps lies below its disks' folders and survives
-// kill -9. Programs such as etcd are found on PATH.
+// promoted, left and started again as Talos does it. They run the real servers of
+// Kubernetes as well, as the static pods that Talos renders, with KubePrism before
+// them; a virtual address is won through etcd. Nodes find each other through the
+// real discovery protocol. The guest agent speaks QEMU's protocol. Everything that
+// a machine keeps lies below its disks' folders and survives kill -9. Programs
+// such as etcd are found on PATH.
 //
 // What is simulated. The hardware is <dir>/machine.json, a disk is a folder, an
 // installation writes the name of the image that the factory was asked for.
-// There is no kernel, no file system, no container: containerd, cri, udevd and
-// the kubelet are names in the list of services, memory and load are made up,
-// name servers are only reported. No Kubernetes runs: the kubelet registers no
-// node, and Talos' readiness check of the node is skipped as for a kubelet that
-// is told not to register. Whatever else is not simulated answers Unimplemented
-// and says so.
+// There is no kernel, no file system, no container: containerd, cri and udevd are
+// names in the list of services, memory and load are made up, name servers are
+// only reported. The kubelet is played by another process, and so are its
+// containers (lab/node/kubelets). Whatever else is not simulated answers
+// Unimplemented and says so.
 package main
 
 import (

@@ -40,6 +40,8 @@ class Assembly:
     properties: Mapping[str, Schema]  # of the call that creates a VM
     delays: Callable[[], Delays]
     dhcp_answers: Callable[[int], bool]
+    kubelets: str
+    """The socket of the process that plays kubelets, or nothing."""
 
     def pluggable(self, guest: Guest) -> Pluggable:
         """The part of the hardware that can change while the machine runs."""
@@ -78,6 +80,7 @@ class Assembly:
             pciDevices=self._pci_devices(guest, devices_in_use),
             cidata=self._cidata(guest),
             agentChannel=self.agent_enabled(config),
+            kubelets=self.kubelets,
             delays=hardware.MachineDelays(
                 bootSeconds=delays.boot, installSeconds=delays.install, serviceSeconds=delays.service
             ),

@@ -144,6 +144,7 @@ def build(
         properties=properties,
         delays=delays,
         dhcp_answers=lambda vmid: ledger.faults.dhcp_answers(vmid),
+        kubelets=str(directory.kubelets_socket) if datacentre.kubernetes else "",
     )
     pending = PendingChanges(guests, drives)
     machines = Machines(guests, assembly, hypervisor, pending, lambda: ledger.faults)

@@ -16,7 +16,8 @@ from typing import Any
 
 from cluster_stack.automation import Changes, Outputs, Result
 from lab.control import Client
-from lab.directory import LabDirectory
+from lab.datacentre import DEFAULT_FILE
+from lab.directory import LabDirectory, write_text
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PROGRAM = ("Pulumi.yaml", "__main__.py", "cluster_stack", "clusters", "stacks")
@@ -26,7 +27,8 @@ PROGRAM = ("Pulumi.yaml", "__main__.py", "cluster_stack", "clusters", "stacks")
 class Site:
     """A running lab in a folder of its own, and a project beside it."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, kubernetes: bool = False) -> None:
+        """Without Kubernetes the machines are up much sooner, and most tests do not need it."""
         self.folder = Path(tempfile.mkdtemp(prefix="site-"))
         self.project = self.folder / "project"
         self.project.mkdir()
@@ -41,6 +43,9 @@ class Site:
         (self.project / ".venv").symlink_to(sys.prefix)
         self.lab = LabDirectory(self.folder / "lab")
         self.control = Client(self.lab)
+        if not kubernetes:
+            site = DEFAULT_FILE.read_text().replace("\nkubernetes: true", "\nkubernetes: false")
+            write_text(self.lab.datacentre, site)
         self._environment = {
             **os.environ,
             "LAB_DIRECTORY": str(self.lab.root),

@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from lab.directory import LabDirectory, read_json
+from lab.datacentre import DEFAULT_FILE
+from lab.directory import LabDirectory, read_json, write_text
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 SECONDS = 30
@@ -53,6 +54,8 @@ class RunningLab:
 
     def __init__(self, root: Path, node: Path) -> None:
         self.directory = LabDirectory(root)
+        site = DEFAULT_FILE.read_text().replace("\nkubernetes: true", "\nkubernetes: false")
+        write_text(self.directory.datacentre, site)
         self._environment = {**os.environ, "LAB_DIRECTORY": str(root), "LAB_TALOS_NODE": str(node)}
 
     def __call__(self, *words: str, **options: Any) -> subprocess.CompletedProcess[str]:

@@ -118,6 +118,10 @@ async def test_a_serial_number_has_a_longest(lab: Lab) -> None:
     assert (status, "may only be 60 characters long" in body["errors"]["scsi0"]) == (400, True)
 
 
+async def test_a_machine_finds_the_player_of_its_kubelet(lab: Lab) -> None:
+    assert (await started(lab))["kubelets"] == str(lab.directory.kubelets_socket)
+
+
 async def test_network_cards_hear_the_networks_that_they_are_in(lab: Lab) -> None:
     devices = ["bridge=vmbr0", "bridge=vmbr1", "bridge=vmbr0,tag=20", "bridge=vmbr1,tag=7", "bridge=vmbr0,link_down=1"]
     machine = await started(lab, **{f"net{n}": f"virtio={MAC.format(n)},{text}" for n, text in enumerate(devices)})

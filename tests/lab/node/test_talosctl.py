@@ -293,7 +293,7 @@ def test_events_and_logs(site: Site, machines: dict[str, Machine], cluster: Clus
 def test_health_goes_as_far_as_kubernetes(site: Site, machines: dict[str, Machine], cluster: Cluster) -> None:
     health = cluster.attempt("health", "--wait-timeout", "30s")
     assert "waiting for all nodes to finish boot sequence: OK" in health.stderr
-    assert "this lab runs no Kubernetes" in health.stderr
+    assert "this site runs no Kubernetes" in health.stderr
 
 
 def test_etcd_maintenance(site: Site, machines: dict[str, Machine], cluster: Cluster) -> None:

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -32,8 +33,9 @@ import (
 
 const healthPoll = time.Second
 
-// HealthCheck runs Talos' own cluster checks, those of etcd and of the
-// machines. Where the checks of Kubernetes would begin it ends with an error.
+// HealthCheck runs Talos' own cluster checks: those of etcd, of the machines and
+// of Kubernetes. On a site without Kubernetes it ends where these would begin,
+// with an error.
 func (s *Server) HealthCheck(in *cluster.HealthCheckRequest, stream grpc.ServerStreamingServer[cluster.HealthCheckProgress]) error {
 	if err := s.node.CheckControlPlane("health check"); err != nil {
 		return err
@@ -78,7 +80,35 @@ func (s *Server) HealthCheck(in *cluster.HealthCheckRequest, stream grpc.ServerS
 		}
 	}
 
-	return status.Error(codes.FailedPrecondition, "waiting for all k8s nodes to report: this lab runs no Kubernetes, so the checks end here")
+	if !s.node.Hardware.RunsKubernetes() {
+		return status.Error(codes.FailedPrecondition, "waiting for all k8s nodes to report: this site runs no Kubernetes, so the checks end here")
+	}
+
+	kubernetes, err := newKubernetesChecks(s.node.Config(), checked)
+	if err != nil {
+		return err
+	}
+
+	defer kubernetes.close()
+
+	for _, check := range []struct {
+		name string
+		run  func(ctx context.Context) error
+	}{
+		{"all k8s nodes to report", kubernetes.reported},
+		{"all control plane static pods to be running", kubernetes.staticPods},
+		{"all control plane components to be ready", kubernetes.components},
+		{"all k8s nodes to report ready", kubernetes.nodesReady},
+		{"kube-proxy to report ready", kubernetes.proxyReady},
+		{"coredns to report ready", kubernetes.dnsReady},
+		{"all k8s nodes to report schedulable", kubernetes.nodesSchedulable},
+	} {
+		if err := waitFor(ctx, check.name, check.run, say); err != nil {
+			return err
+		}
+	}
+
+	return nil
 }
 
 func waitFor(ctx context.Context, name string, check func(context.Context) error, say func(string, ...any) error) error {
@@ -90,8 +120,12 @@ func waitFor(ctx context.Context, name string, check func(context.Context) error
 		}
 
 		failed := check(ctx)
-		if failed == nil {
+
+		switch {
+		case failed == nil:
 			return say("waiting for %s: OK", name)
+		case errors.Is(failed, errNotApplicable):
+			return say("waiting for %s: SKIP", name)
 		}
 
 		last = failed.Error()

@@ -195,10 +195,11 @@ func (s *Server) Dmesg(in *machine.DmesgRequest, stream grpc.ServerStreamingServ
 	})
 }
 
-// Logs streams a service's log. There are no containers.
+// Logs streams the log of a service, or of a container of a static pod; the
+// other pods' containers are played and say nothing.
 func (s *Server) Logs(in *machine.LogsRequest, stream grpc.ServerStreamingServer[common.Data]) error {
-	if in.Namespace != constants.SystemContainerdNamespace && in.Id != "kubelet" {
-		return status.Errorf(codes.NotFound, "container %q not found: this lab runs no Kubernetes", in.Id)
+	if in.Namespace != constants.SystemContainerdNamespace && in.Id != "kubelet" && !s.node.Logs.Has(in.Id) {
+		return status.Errorf(codes.NotFound, "container %q not found", in.Id)
 	}
 
 	if !s.node.Logs.Has(in.Id) {

@@ -25,12 +25,12 @@ func (s *Server) Reboot(_ context.Context, in *machine.RebootRequest) (*machine.
 }
 
 // Shutdown powers the machine off.
-func (s *Server) Shutdown(context.Context, *machine.ShutdownRequest) (*machine.ShutdownResponse, error) {
+func (s *Server) Shutdown(_ context.Context, in *machine.ShutdownRequest) (*machine.ShutdownResponse, error) {
 	actor := uuid.NewString()
 
 	s.node.Logs.Printf("shutdown via API received. actor id: %s", actor)
 
-	if err := s.node.Start(node.Sequence{Name: "shutdown", Actor: actor}); err != nil {
+	if err := s.node.Start(node.Sequence{Name: "shutdown", Actor: actor, Force: in.Force}); err != nil {
 		return nil, sequenceError(err)
 	}
 

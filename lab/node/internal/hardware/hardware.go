@@ -138,8 +138,13 @@ type Machine struct {
 	PCIDevices   []PCIDevice `json:"pciDevices"`
 	CloudInit    *CloudInit  `json:"cidata"`
 	AgentChannel bool        `json:"agentChannel"`
-	Delays       Delays      `json:"delays"`
+	// Kubelets is the socket of the process that plays kubelets, "" on a site without Kubernetes.
+	Kubelets string `json:"kubelets"`
+	Delays   Delays `json:"delays"`
 }
+
+// RunsKubernetes reports whether the machine's site has Kubernetes.
+func (m *Machine) RunsKubernetes() bool { return m.Kubelets != "" }
 
 // Load reads <dir>/machine.json.
 func Load(dir string) (*Machine, error) {

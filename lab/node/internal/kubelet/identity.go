@@ -42,7 +42,7 @@ const (
 	handshakeTimeout = 10 * time.Second
 	signedWithin     = 15 * time.Minute
 	requestFirst     = 2 * time.Second
-	requestLast      = 32 * time.Second
+	requestLast      = 4 * time.Second // of a site: 32 s
 	protobuf         = "application/vnd.kubernetes.protobuf"
 )
 
@@ -311,6 +311,17 @@ func (i *identity) newTransport(current func() *tls.Certificate) *http.Transport
 
 // administratorClient is a client with credentials that the machine made, through the machine's network.
 func (i *identity) administratorClient(given kubeletapi.Credentials) (kubernetes.Interface, func(), error) {
+	config, client, err := i.administratorConfig(given)
+	if err != nil {
+		return nil, nil, err
+	}
+
+	made, err := kubernetes.NewForConfigAndClient(config, client)
+
+	return made, client.CloseIdleConnections, err
+}
+
+func (i *identity) administratorConfig(given kubeletapi.Credentials) (*rest.Config, *http.Client, error) {
 	pair, err := tls.X509KeyPair([]byte(given.Certificate), []byte(given.Key))
 	if err != nil {
 		return nil, nil, fmt.Errorf("the administrator's certificate: %w", err)
@@ -327,7 +338,5 @@ func (i *identity) administratorClient(given kubeletapi.Credentials) (kubernetes
 	config := i.config()
 	config.Host = given.Server
 
-	client, err := kubernetes.NewForConfigAndClient(config, &http.Client{Transport: transport, Timeout: 3 * heartbeatTimeout})
-
-	return client, transport.CloseIdleConnections, err
+	return config, &http.Client{Transport: transport, Timeout: 3 * heartbeatTimeout}, nil
 }

@@ -6,8 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // ErrClosed says that the kubelet is gone: somebody closed the connection.
@@ -33,6 +36,10 @@ func Start(ctx context.Context, socket string, settings Settings) (*Client, erro
 	var dialer net.Dialer
 
 	connection, err := dialer.DialContext(ctx, "unix", socket)
+	if err == nil {
+		err = SendNetwork(connection)
+	}
+
 	if err != nil {
 		return nil, fmt.Errorf("reaching the player of kubelets: %w", err)
 	}
@@ -53,6 +60,26 @@ func Start(ctx context.Context, socket string, settings Settings) (*Client, erro
 	}
 
 	return client, nil
+}
+
+// SendNetwork gives the network namespace of this process to the other end of a
+// new connection. It goes with a byte that JSON does not mind.
+func SendNetwork(connection net.Conn) error {
+	socket, ok := connection.(*net.UnixConn)
+	if !ok {
+		return fmt.Errorf("%s is no unix socket", connection.RemoteAddr())
+	}
+
+	namespace, err := os.Open("/proc/self/ns/net")
+	if err != nil {
+		return err
+	}
+
+	defer namespace.Close() //nolint:errcheck // it was only read
+
+	_, _, err = socket.WriteMsgUnix([]byte{'\n'}, unix.UnixRights(int(namespace.Fd())), nil) //nolint:gosec // a descriptor is small
+
+	return err
 }
 
 // Close ends the kubelet at once.
@@ -80,6 +107,11 @@ func (c *Client) Drain(ctx context.Context, timeout time.Duration) error {
 // Shutdown ends the node's pods, and returns when they have ended or after that time.
 func (c *Client) Shutdown(ctx context.Context, timeout time.Duration) error {
 	return c.ask(ctx, Request{Shutdown: &timeout})
+}
+
+// ApplyManifests brings what is missing of the objects to the API server.
+func (c *Client) ApplyManifests(ctx context.Context, manifests Manifests) error {
+	return c.ask(ctx, Request{Manifests: &manifests})
 }
 
 // Next waits for the next event. ErrClosed comes after the last one.

@@ -4,8 +4,9 @@
 // The machine opens one connection when its kubelet starts, and that connection
 // is the life of the kubelet. When it ends, for whatever reason, the kubelet is
 // gone at once and without a word to the API server, as if the power had failed.
-// The player reaches the API server from the network namespace of the process
-// that opened the connection.
+// The player reaches the API server from the network namespace that the machine
+// has sent first of all. Asking the kernel who is at the other end would not do:
+// the lab's processes see the host's /proc, where they have other numbers.
 //
 // The first request is Start. Every request is answered once, in any order;
 // events come in between. The package knows nothing of Kubernetes' own types.
@@ -121,8 +122,17 @@ type Request struct {
 	Drain *time.Duration `json:"drain,omitempty"`
 	// Shutdown ends the node's pods before the machine goes down; the answer comes when they have ended, or after that time.
 	Shutdown *time.Duration `json:"shutdown,omitempty"`
+	// Manifests brings what is missing of them to the API server.
+	Manifests *Manifests `json:"manifests,omitempty"`
 	// Cancel is the ID of an earlier request that nobody waits for any more; it has no answer of its own.
 	Cancel *uint64 `json:"cancel,omitempty"`
+}
+
+// Manifests are objects that a control plane has its cluster begin with, in the
+// order in which they are wanted.
+type Manifests struct {
+	Objects       []json.RawMessage `json:"objects"`
+	Administrator Credentials       `json:"administrator"`
 }
 
 // Message is one line to the machine: the answer to a request, or an event.
@@ -153,6 +163,8 @@ type Event struct {
 	Registered *Registered      `json:"registered,omitempty"`
 	Node       *NodeStatus      `json:"node,omitempty"`
 	StaticPods *StaticPodReport `json:"staticPods,omitempty"`
+	// Manifest tells of an object that has been created.
+	Manifest *string `json:"manifest,omitempty"`
 	// Log is a line of the kubelet's log.
 	Log *string `json:"log,omitempty"`
 }

@@ -34,30 +34,31 @@ type Network struct {
 	dialing int
 }
 
-// OfPeer is the network of the process at the other end of a unix socket.
+// OfPeer is the network that the process at the other end of a unix socket has
+// sent (kubeletapi.SendNetwork).
 func OfPeer(connection *net.UnixConn) (*Network, error) {
-	raw, err := connection.SyscallConn()
+	data, rights := make([]byte, 1), make([]byte, unix.CmsgSpace(sizeOfDescriptor))
+
+	_, length, _, _, err := connection.ReadMsgUnix(data, rights)
 	if err != nil {
 		return nil, err
 	}
 
-	var (
-		credentials *unix.Ucred
-		failure     error
-	)
-
-	if err := raw.Control(func(fd uintptr) {
-		credentials, failure = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
-	}); err != nil {
+	messages, err := unix.ParseSocketControlMessage(rights[:length])
+	if err != nil {
 		return nil, err
 	}
 
-	if failure != nil {
-		return nil, fmt.Errorf("asking the socket for its peer: %w", failure)
+	for _, message := range messages {
+		if descriptors, err := unix.ParseUnixRights(&message); err == nil && len(descriptors) == 1 {
+			return of(os.NewFile(uintptr(descriptors[0]), "network namespace"))
+		}
 	}
 
-	return OfProcess(int(credentials.Pid))
+	return nil, errors.New("the machine has not sent its network namespace")
 }
+
+const sizeOfDescriptor = 4
 
 // OfProcess is the network of a process.
 func OfProcess(pid int) (*Network, error) {
@@ -66,6 +67,10 @@ func OfProcess(pid int) (*Network, error) {
 		return nil, fmt.Errorf("the network namespace of process %d: %w", pid, err)
 	}
 
+	return of(theirs)
+}
+
+func of(theirs *os.File) (*Network, error) {
 	ours, err := os.Open("/proc/self/ns/net")
 	if err != nil {
 		theirs.Close() //nolint:errcheck

@@ -162,6 +162,8 @@ func (m *machine) handle(ctx context.Context, player *kubelet.Kubelet, request k
 			err = player.SetStaticPods(*request.StaticPods)
 		case request.Drain != nil:
 			err = player.Drain(ctx, *request.Drain)
+		case request.Manifests != nil:
+			err = player.ApplyManifests(ctx, *request.Manifests)
 		case request.Shutdown != nil:
 			err = player.Shutdown(ctx, *request.Shutdown)
 		default:

@@ -101,6 +101,10 @@ func TestTheFirstRequestStarts(t *testing.T) {
 
 	defer connection.Close() //nolint:errcheck
 
+	if err := kubeletapi.SendNetwork(connection); err != nil {
+		t.Fatal(err)
+	}
+
 	if err := json.NewEncoder(connection).Encode(kubeletapi.Request{ID: 1, StaticPods: &[]kubeletapi.StaticPod{}}); err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -30,6 +31,7 @@ import (
 	"cluster-stack/lab/node/internal/node"
 	"cluster-stack/lab/node/internal/report"
 	"cluster-stack/lab/node/internal/services"
+	"cluster-stack/lab/node/internal/staticpods"
 )
 
 // The exit codes that the hypervisor understands.
@@ -124,8 +126,11 @@ func Run(dir string, console io.Writer) int {
 
 	life := &life{
 		node: system, hw: hw, exit: make(chan int, 1), configured: make(chan struct{}),
-		reconciler: reconciler{setup: network.NewSetup()},
+		reconciler: reconciler{setup: network.NewSetup()}, virtual: virtual{held: map[netip.Addr]bool{}},
 	}
+	life.kubernetes.pods = staticpods.New(staticpods.Machine{
+		Program: life.program, Log: life.containerLog, Say: system.Logs.Printf, Changed: life.tellStaticPods,
+	})
 
 	return life.live(ctx, power)
 }
@@ -156,6 +161,8 @@ type life struct {
 	configured chan struct{} // closed when there is a complete configuration
 
 	reconciler reconciler
+	kubernetes kubernetes
+	virtual    virtual
 }
 
 // live boots and then waits for whatever ends this boot.
@@ -174,7 +181,7 @@ func (l *life) live(ctx context.Context, power <-chan os.Signal) int {
 			l.node.Logs.Printf("shutdown via ACPI received")
 
 			// when another sequence runs already, that one ends the machine
-			if err := l.node.Start(node.Sequence{Name: shutdownSequence}); err != nil {
+			if err := l.node.Start(node.Sequence{Name: shutdownSequence, Force: true}); err != nil {
 				l.node.Logs.Printf("shutdown: %s", err)
 			}
 		case sequence := <-l.node.Sequences:
@@ -392,7 +399,7 @@ func (l *life) serveAPI(ctx context.Context, machined *grpc.Server, maintenance 
 	server := &apid.Server{
 		Identity: identity, Machined: machined, Maintenance: maintenance,
 		Local: func(target string) bool {
-			for _, address := range l.node.IPs() {
+			for _, address := range l.node.AllIPs() {
 				if address.String() == target {
 					return true
 				}

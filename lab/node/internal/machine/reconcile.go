@@ -152,7 +152,9 @@ func (l *life) reconcileNetwork(current config.Provider) error {
 		settings = current
 	}
 
-	wanted := network.Resolve(l.hw, l.node.Image.Platform, settings, l.reconciler.leases.Current(l.hw.Leases(), time.Now()))
+	wanted := l.withVirtual(
+		network.Resolve(l.hw, l.node.Image.Platform, settings, l.reconciler.leases.Current(l.hw.Leases(), time.Now())),
+	)
 	same := reflect.DeepEqual(wanted, l.node.Network())
 
 	if !l.reconciler.networkChanged.Swap(false) && same && l.reconciler.networkComplaint == "" {

@@ -164,7 +164,7 @@ type restartSteps struct {
 // mounts have no counterpart here; their steps are left out.
 func (l *life) phases(stopBoot context.CancelFunc, sequence node.Sequence) ([]phase, int) {
 	steps := restartSteps{
-		cleanup:        phase{name: "cleanup", task: "stopAllPods"},
+		cleanup:        phase{"cleanup", "stopAllPods", func(ctx context.Context) error { l.shutDownKubelet(ctx); return nil }},
 		stopServices:   phase{"stopServices", "stopServicesEphemeral", func(context.Context) error { l.stopWorkloads(); return nil }},
 		kexec:          phase{"kexec", "kexecPrepare", func(context.Context) error { l.prepareKexec(sequence); return nil }},
 		stopEverything: phase{"stopEverything", stopAllServices, func(context.Context) error { l.stopAll(stopBoot); return nil }},
@@ -191,7 +191,26 @@ func (l *life) phases(stopBoot context.CancelFunc, sequence node.Sequence) ([]ph
 	case resetSequence:
 		return l.resetPhases(sequence.Reset, []phase{steps.stopServices, steps.stopEverything}, steps.reboot, shutdown)
 	default:
-		return []phase{steps.cleanup, steps.stopServices, steps.stopEverything, shutdown}, ExitPoweredOff
+		phases := []phase{steps.cleanup, steps.stopServices, steps.stopEverything, shutdown}
+		if !sequence.Force && l.node.RegistersNode() {
+			phases = append([]phase{l.drain()}, phases...)
+		}
+
+		return phases, ExitPoweredOff
+	}
+}
+
+// drain is the phase that empties the node before the machine goes down.
+func (l *life) drain() phase { return phase{"drain", "cordonAndDrainNode", l.cordonAndDrain} }
+
+// logged is a step whose failure does not end the sequence.
+func (l *life) logged(step func(context.Context) error) func(context.Context) error {
+	return func(ctx context.Context) error {
+		if err := step(ctx); err != nil {
+			l.node.Logs.Printf("ignored: %s", err)
+		}
+
+		return nil
 	}
 }
 
@@ -211,10 +230,15 @@ func (l *life) prepareKexec(sequence node.Sequence) {
 }
 
 func (l *life) resetPhases(in *machineapi.ResetRequest, stop []phase, reboot, shutdown phase) ([]phase, int) {
-	phases := []phase{{name: "cleanup", task: "stopAllPods"}}
+	stopPods := func(ctx context.Context) error { l.shutDownKubelet(ctx); return nil }
+	phases := []phase{{"cleanup", "stopAllPods", stopPods}}
 
 	if in.Graceful {
-		phases = []phase{{name: "cleanup", task: "removeAllPods"}}
+		phases = []phase{{"drain", "cordonAndDrainNode", l.logged(l.cordonAndDrain)}, {"cleanup", "removeAllPods", stopPods}}
+
+		if !l.node.RegistersNode() {
+			phases = phases[1:]
+		}
 
 		if l.node.IsControlPlane() {
 			phases = append(phases, phase{"leave", "leaveEtcd", l.leaveEtcd})

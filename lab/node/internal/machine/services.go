@@ -38,6 +38,16 @@ func (l *life) startServices(ctx context.Context) error {
 
 		go l.runTrustd(ctx)
 		go l.runEtcd(ctx)
+		go l.runVirtualAddresses(ctx)
+	}
+
+	if l.hw.RunsKubernetes() {
+		go l.runKubePrism(ctx)
+		go l.runStaticPods(ctx)
+
+		if l.node.IsControlPlane() {
+			go l.runManifests(ctx)
+		}
 	}
 
 	for _, step := range [][]string{{"containerd", "udevd"}, {"cri"}, {"kubelet"}} {
@@ -48,12 +58,18 @@ func (l *life) startServices(ctx context.Context) error {
 		}
 
 		for _, id := range step {
+			if id == kubeletService && l.node.RegistersNode() {
+				go l.runKubelet(ctx)
+
+				continue
+			}
+
 			l.node.Services.Set(id, services.Running, "Process %s started", id)
 
-			if id == "kubelet" {
-				l.node.Services.Health(id, true, "simulated: this lab runs no Kubernetes, the kubelet registers no node")
+			if id == kubeletService && !l.hw.RunsKubernetes() {
+				l.node.Services.Health(id, true, "simulated: this site runs no Kubernetes, the kubelet registers no node")
 				// The list of services shows the last event only, so the last one says it.
-				l.node.Services.Set(id, services.Running, "Simulated: this lab runs no Kubernetes")
+				l.node.Services.Set(id, services.Running, "Simulated: this site runs no Kubernetes")
 
 				continue
 			}

@@ -28,6 +28,10 @@ func (l *life) upgradePhases(in *machineapi.UpgradeRequest, steps restartSteps) 
 	upgrade := phase{"upgrade", "upgrade", func(ctx context.Context) error { return l.upgrade(ctx, in.Image) }}
 	phases := []phase{steps.cleanup, steps.stopServices, upgrade, {name: "meta", task: "reloadMeta"}}
 
+	if l.node.RegistersNode() {
+		phases = append([]phase{l.drain()}, phases...)
+	}
+
 	if in.RebootMode == machineapi.UpgradeRequest_DEFAULT {
 		phases = append(phases, steps.kexec)
 	}

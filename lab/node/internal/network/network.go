@@ -1,7 +1,7 @@
 // Package network works out which network a machine has (from its
 // configuration, its platform and DHCP), sets its links up accordingly, and
-// reads from the kernel what they have. Bonds, bridges, VLANs and virtual
-// addresses are not simulated.
+// reads from the kernel what they have. Bonds, bridges and VLANs are not
+// simulated; which machine has a virtual address is decided elsewhere.
 package network
 
 import (
@@ -25,6 +25,8 @@ type Link struct {
 	MTU       uint32
 	Addresses []netip.Prefix
 	Routes    []networkres.RouteSpecSpec
+	// Virtual are the addresses that the control planes have between them, here or on another one.
+	Virtual []netip.Addr
 }
 
 // Network is the resolved network of a machine.
@@ -42,6 +44,19 @@ func (n Network) Addresses() []netip.Prefix {
 	}
 
 	return byFamily(all)
+}
+
+// Virtual are the links of the virtual addresses.
+func (n Network) Virtual() map[netip.Addr]string {
+	links := map[netip.Addr]string{}
+
+	for _, link := range n.Links {
+		for _, address := range link.Virtual {
+			links[address] = link.Name
+		}
+	}
+
+	return links
 }
 
 // byFamily puts IPv4 before IPv6 and leaves the order otherwise.
@@ -211,6 +226,10 @@ func (r resolver) configured(nic hardware.NIC, link *Link) (dhcp, configured boo
 			configured = true
 			dhcp = dhcp || device.DHCP()
 			link.addDevice(device)
+
+			if virtual := device.VIPConfig(); virtual != nil {
+				link.addVirtual(parseAddress(virtual.IP()).Addr())
+			}
 		}
 	}
 
@@ -227,7 +246,19 @@ func (r resolver) configured(nic hardware.NIC, link *Link) (dhcp, configured boo
 		}
 	}
 
+	for _, document := range r.settings.NetworkVirtualIPConfigs() {
+		if document.Link() == nic.Name {
+			link.addVirtual(document.VIP())
+		}
+	}
+
 	return dhcp, configured
+}
+
+func (l *Link) addVirtual(address netip.Addr) {
+	if address.IsValid() && !slices.Contains(l.Virtual, address) {
+		l.Virtual = append(l.Virtual, address)
+	}
 }
 
 func (l *Link) addDevice(device config.Device) {

@@ -137,8 +137,27 @@ func TestSeveralCards(t *testing.T) {
 		t.Errorf("with documents %s", seen)
 	}
 
+	if seen := fmt.Sprint(resolved.Virtual()); seen != "map[10.5.0.9:eth0]" {
+		t.Errorf("the virtual addresses are %s", seen)
+	}
+
 	if second := resolved.Links[1]; second.MTU != 1400 || routes(second) != "via fd01::9, to 10.9.0.0/16 via 10.8.0.1 metric 50" {
 		t.Errorf("%+v", second)
+	}
+}
+
+func TestAVirtualAddressIsOnTheLinkOfItsDevice(t *testing.T) {
+	machine := &hardware.Machine{NICs: []hardware.NIC{{Name: "eth0", MAC: "BC:24:11:00:00:01"}, {Name: "eth1", MAC: "BC:24:11:00:00:02"}}}
+
+	settings, err := configloader.NewFromBytes([]byte(`{"version": "v1alpha1", "machine": {"network": {"interfaces": [
+		{"deviceSelector": {"hardwareAddr": "bc:24:11:00:00:02"}, "dhcp": true, "vip": {"ip": "10.5.0.9"}}]}}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	resolved := resolve(machine, "metal", settings)
+	if seen := fmt.Sprint(resolved.Virtual(), resolved.Addresses()); seen != "map[10.5.0.9:eth1] []" {
+		t.Errorf("the virtual addresses, and what is on the links: %s", seen)
 	}
 }
 

@@ -28,6 +28,7 @@ import (
 	"cluster-stack/lab/node/internal/events"
 	"cluster-stack/lab/node/internal/hardware"
 	"cluster-stack/lab/node/internal/images"
+	"cluster-stack/lab/node/internal/kubeletapi"
 	"cluster-stack/lab/node/internal/logs"
 	"cluster-stack/lab/node/internal/network"
 	"cluster-stack/lab/node/internal/pki"
@@ -87,6 +88,9 @@ type Node struct {
 	sequenceTaken bool
 
 	metaMu sync.Mutex
+
+	nodeStatus     kubeletapi.NodeStatus
+	staticPodsWord string // what keeps the static pods from being ready
 }
 
 // BootstrapRequest asks the machine to bootstrap etcd; the answer comes back
@@ -104,6 +108,8 @@ type Sequence struct {
 	Reboot  *machine.RebootRequest
 	Reset   *machine.ResetRequest
 	Upgrade *machine.UpgradeRequest
+	// Force shuts down without a drain.
+	Force bool
 }
 
 // New boots the image on the hardware: everything in memory is fresh.
@@ -347,8 +353,20 @@ func (n *Node) KernelNetwork() network.State {
 	return n.kernelNetwork
 }
 
-// IPs are the addresses that the machine has, IPv4 before IPv6.
+// IPs are the addresses of the machine's own, IPv4 before IPv6: without those
+// that the control planes have between them.
 func (n *Node) IPs() []netip.Addr {
+	virtual := n.Network().Virtual()
+
+	return slices.DeleteFunc(n.AllIPs(), func(address netip.Addr) bool {
+		_, shared := virtual[address]
+
+		return shared
+	})
+}
+
+// AllIPs are the addresses that the machine has, IPv4 before IPv6.
+func (n *Node) AllIPs() []netip.Addr {
 	prefixes := n.KernelNetwork().NodeAddresses(true)
 	ips := make([]netip.Addr, 0, len(prefixes))
 
@@ -427,7 +445,7 @@ func (n *Node) EtcdSubject() pki.Subject {
 func (n *Node) Subject() pki.Subject {
 	subject := pki.Subject{
 		CommonName: n.FQDN(),
-		Addresses:  append(n.IPs(), netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("::1")),
+		Addresses:  append(n.AllIPs(), netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("::1")),
 	}
 
 	names := []string{n.Hostname(), n.FQDN()}
@@ -489,7 +507,7 @@ func (n *Node) ControlPlanes() []netip.Addr {
 
 // OtherControlPlanes are the control planes but this node.
 func (n *Node) OtherControlPlanes() []netip.Addr {
-	own := n.IPs()
+	own := n.AllIPs()
 
 	return slices.DeleteFunc(n.ControlPlanes(), func(address netip.Addr) bool { return slices.Contains(own, address) })
 }

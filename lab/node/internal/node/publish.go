@@ -314,8 +314,7 @@ func (n *Node) publishHostname() error {
 		nodename := k8s.NewNodename(k8s.NamespaceName, k8s.NodenameID)
 		nodename.TypedSpec().Nodename = n.Nodename()
 		nodename.TypedSpec().HostnameVersion = status.Metadata().Version().String()
-		// the lab's kubelet registers no node
-		nodename.TypedSpec().SkipNodeRegistration = true
+		nodename.TypedSpec().SkipNodeRegistration = !n.RegistersNode()
 
 		if err := n.put(nodename); err != nil {
 			return err

@@ -34,6 +34,14 @@ func (n *Node) SetStage(to stage) {
 	n.reportStatus()
 }
 
+// Stage is the stage of the machine's life.
+func (n *Node) Stage() runtime.MachineStage {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+
+	return n.stage
+}
+
 // reportStatus publishes the machine status, as a resource and as an event,
 // when it has changed.
 func (n *Node) reportStatus() {
@@ -80,9 +88,7 @@ func (n *Node) reportStatus() {
 }
 
 // unmetConditions are the readiness checks of Talos that fail. Time is always
-// in sync here, and there are no static pods. The node's readiness in
-// Kubernetes is not asked for: the lab's kubelet does not register the node,
-// and Talos then skips that check.
+// in sync here.
 func (n *Node) unmetConditions() []runtime.UnmetCondition {
 	var unmet []runtime.UnmetCondition
 
@@ -107,6 +113,14 @@ func (n *Node) unmetConditions() []runtime.UnmetCondition {
 
 	if problem := n.Services.Problem(required); problem != "" {
 		unmet = append(unmet, runtime.UnmetCondition{Name: "services", Reason: problem})
+	}
+
+	if problem := n.staticPodsProblem(); problem != "" {
+		unmet = append(unmet, runtime.UnmetCondition{Name: "staticPods", Reason: problem})
+	}
+
+	if problem := n.nodeProblem(); problem != "" {
+		unmet = append(unmet, runtime.UnmetCondition{Name: "nodeReady", Reason: problem})
 	}
 
 	return unmet

@@ -8,7 +8,6 @@ import (
 	"bytes"
 	"crypto/tls"
 	stdx509 "crypto/x509"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"net"
@@ -20,7 +19,6 @@ import (
 	"github.com/siderolabs/talos/pkg/machinery/config/config"
 	"github.com/siderolabs/talos/pkg/machinery/constants"
 	"github.com/siderolabs/talos/pkg/machinery/role"
-	"gopkg.in/yaml.v3"
 
 	"cluster-stack/lab/node/internal/clock"
 )
@@ -30,6 +28,24 @@ type Subject struct {
 	CommonName string
 	Addresses  []netip.Addr
 	DNSNames   []string
+}
+
+// AddAddresses adds those that are not there yet.
+func (s *Subject) AddAddresses(addresses ...netip.Addr) {
+	for _, address := range addresses {
+		if !slices.Contains(s.Addresses, address) {
+			s.Addresses = append(s.Addresses, address)
+		}
+	}
+}
+
+// AddNames adds those that are not there yet.
+func (s *Subject) AddNames(names ...string) {
+	for _, name := range names {
+		if name != "" && !slices.Contains(s.DNSNames, name) {
+			s.DNSNames = append(s.DNSNames, name)
+		}
+	}
 }
 
 func (s Subject) options() []x509.Option {
@@ -289,51 +305,3 @@ func NewEtcd(ca *x509.PEMEncodedCertificateAndKey, subject Subject) (*Etcd, erro
 }
 
 var loopback = []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.IPv6Loopback()}
-
-const allowedTimeSkew = 10 * time.Second
-
-// Kubeconfig makes the admin kubeconfig of a cluster.
-func Kubeconfig(cluster config.ClusterConfig) ([]byte, error) {
-	admin := cluster.AdminKubeconfig()
-
-	certificate, err := issue(cluster.IssuingCA(),
-		x509.CommonName(admin.CommonName()), x509.Organization(admin.CertOrganization()),
-		x509.NotBefore(time.Now().Add(-allowedTimeSkew)), x509.NotAfter(time.Now().Add(admin.CertLifetime())),
-		x509.KeyUsage(stdx509.KeyUsageDigitalSignature|stdx509.KeyUsageKeyEncipherment),
-		x509.ExtKeyUsage([]stdx509.ExtKeyUsage{stdx509.ExtKeyUsageClientAuth}))
-	if err != nil {
-		return nil, fmt.Errorf("error generating Kubernetes client certificate: %w", err)
-	}
-
-	var authorities []byte
-	for _, ca := range cluster.AcceptedCAs() {
-		authorities = append(authorities, ca.Crt...)
-	}
-
-	authorities = append(authorities, cluster.IssuingCA().Crt...)
-
-	name, user := cluster.Name(), "admin@"+cluster.Name()
-
-	type object = map[string]any
-
-	return yaml.Marshal(object{
-		"apiVersion": "v1",
-		"kind":       "Config",
-		"clusters": []object{{
-			"name":    name,
-			"cluster": object{"server": cluster.Endpoint().String(), "certificate-authority-data": base64.StdEncoding.EncodeToString(authorities)},
-		}},
-		"users": []object{{
-			"name": user,
-			"user": object{
-				"client-certificate-data": base64.StdEncoding.EncodeToString(certificate.Crt),
-				"client-key-data":         base64.StdEncoding.EncodeToString(certificate.Key),
-			},
-		}},
-		"contexts": []object{{
-			"name":    user,
-			"context": object{"cluster": name, "namespace": "default", "user": user},
-		}},
-		"current-context": user,
-	})
-}

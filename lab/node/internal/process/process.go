@@ -93,6 +93,17 @@ func (p *Process) Err() error {
 	return p.err
 }
 
+// ExitCode is how the program ended, as a shell would say it. It may be asked
+// once Done is closed.
+func (p *Process) ExitCode() int {
+	status, ok := p.command.ProcessState.Sys().(syscall.WaitStatus)
+	if ok && status.Signaled() {
+		return 128 + int(status.Signal())
+	}
+
+	return p.command.ProcessState.ExitCode()
+}
+
 // Stop ends the program, by force where it has not ended after the grace time.
 func (p *Process) Stop(grace time.Duration) {
 	p.command.Process.Signal(syscall.SIGTERM) //nolint:errcheck // it may have ended

@@ -1,0 +1,295 @@
+"""Real control planes: three and a worker, made by the real `pulumi up` and asked by the real kubectl and talosctl.
+
+One cluster for the whole module, whose tests go from what is there to what breaks it: their order is that of the file.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import yaml
+
+from cluster_stack.automation import Outputs
+from lab.directory import write_text
+from tests.engine.site import Site
+
+NAME = "kube"
+VIP = "10.42.0.50"
+CONTROL_PLANES = ("10.42.0.51", "10.42.0.52", "10.42.0.53")
+WORKER = "10.42.0.61"
+CLUSTER = f"""
+metadata: {{name: {NAME}}}
+cluster:
+  talos: {{version: v1.13.0, platform: nocloud}}
+  kubernetes: {{vip: {VIP}}}
+  topology:
+    controlPlane: {{count: 3, resources: {{cores: 2, memory: 4096, disk: 20}}}}
+    workers: {{count: 1, resources: {{cores: 2, memory: 4096, disk: 20}}}}
+proxmox:
+  endpoint: https://px.wd.ktz.me/
+  node: ms01
+  storage: {{datastore: local, isoPath: "c137-isos:iso/talos-1.13.0-nocloud-amd64.iso"}}
+  network:
+    cidr: 10.42.0.0/24
+    gateway: 10.42.0.1
+    nameservers: [10.42.0.1]
+    ipRanges: {{controlPlane: 10.42.0.51-10.42.0.59, workers: 10.42.0.61-10.42.0.69}}
+  vm: {{idBase: 700}}
+"""
+INLINE = {
+    "name": "greeting",
+    "contents": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: greeting}\ndata: {word: hello}\n",
+}
+WEB = """
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web}
+spec:
+  replicas: 2
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec: {containers: [{name: web, image: nginx}], terminationGracePeriodSeconds: 1}
+"""
+BUDGET = """
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata: {name: web}
+spec: {minAvailable: 2, selector: {matchLabels: {app: web}}}
+"""
+PATIENCE = 300.0
+
+
+class Cluster:
+    """The cluster, as its administrator sees it."""
+
+    def __init__(self, site: Site, outputs: Outputs) -> None:
+        self.site, self.outputs = site, outputs
+        self._kubeconfig = site.folder / "kubeconfig"
+        write_text(self._kubeconfig, outputs.kubeconfig, mode=0o600)
+
+    def kubectl(self, *words: str, check: bool = True) -> str:
+        config = ["--kubeconfig", str(self._kubeconfig), "--request-timeout=10s"]
+        done = self.site.run("kubectl", *config, *words, check=check)
+        return done.stdout if check else done.stdout + done.stderr
+
+    def get(self, *words: str) -> dict[str, Any]:
+        answer: dict[str, Any] = json.loads(self.kubectl("get", *words, "-o", "json"))
+        return answer
+
+    def apply(self, manifest: str) -> None:
+        file = self.site.folder / "manifest.yaml"
+        file.write_text(manifest)
+        self.kubectl("apply", "-f", str(file))
+
+    def talosctl(self, *words: str, node: str = CONTROL_PLANES[0], check: bool = True) -> str:
+        return self.site.talosctl(self.outputs, [node], *words, check=check)
+
+    def resource(self, kind: str, node: str) -> list[dict[str, Any]]:
+        return [found for found in yaml.safe_load_all(self.talosctl("get", kind, "-o", "yaml", node=node)) if found]
+
+    def nodes(self) -> dict[str, bool]:
+        """Whether each node is ready."""
+        return {
+            node["metadata"]["name"]: any(
+                condition["type"] == "Ready" and condition["status"] == "True"
+                for condition in node["status"]["conditions"]
+            )
+            for node in self.get("nodes")["items"]
+        }
+
+    def holder(self) -> str:
+        """The control plane that has the virtual address."""
+        (holder,) = [node for node in CONTROL_PLANES if self._has_vip(node)]
+        return holder
+
+    def _has_vip(self, node: str) -> bool:
+        answer = self.talosctl("get", "addresses", node=node, check=False)
+        return f"{VIP}/32" in answer
+
+    def until(self, what: str, is_so: Any) -> None:
+        def ask() -> str:
+            assert is_so(), what
+            return what
+
+        self.site.eventually(ask, PATIENCE)
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    site = Site(kubernetes=True)
+    try:
+        site.start()
+        file = site.cluster_file(NAME)
+        file.parent.mkdir()
+        file.write_text(CLUSTER)
+        made = Cluster(site, site.up(NAME).outputs)
+        made.until("the API answers", lambda: "Server Version" in made.kubectl("version", check=False))
+        made.until("all nodes are ready", lambda: list(made.nodes().values()) == [True] * 4)
+        yield made
+    finally:
+        site.remove()
+
+
+def test_nodes_are_what_talos_makes_of_them(cluster: Cluster) -> None:
+    nodes = {node["metadata"]["name"]: node for node in cluster.get("nodes")["items"]}
+    assert sorted(nodes) == ["kube-cp1", "kube-cp2", "kube-cp3", "kube-worker1"]
+    first, worker = nodes["kube-cp1"], nodes["kube-worker1"]
+    assert first["metadata"]["labels"]["node-role.kubernetes.io/control-plane"] == ""
+    assert first["spec"]["taints"] == [{"key": "node-role.kubernetes.io/control-plane", "effect": "NoSchedule"}]
+    assert "taints" not in worker["spec"]
+    assert {"type": "InternalIP", "address": WORKER} in worker["status"]["addresses"]
+    assert {"type": "InternalIP", "address": CONTROL_PLANES[0]} in first["status"]["addresses"]
+    info = worker["status"]["nodeInfo"]
+    assert info["osImage"] == "Talos (v1.13.0)"
+    assert info["kubeletVersion"] == f"v{cluster.outputs.kubernetes_version}"
+    assert worker["spec"]["podCIDR"].startswith("10.244.")
+
+
+def test_static_pods_and_manifests_are_there(cluster: Cluster) -> None:
+    def running() -> bool:
+        pods = cluster.get("pods", "-n", "kube-system")["items"]
+        wanted = {f"{name}-kube-cp{number}" for name in SERVERS for number in (1, 2, 3)}
+        ready = {pod["metadata"]["name"] for pod in pods if all(c["ready"] for c in pod["status"]["containerStatuses"])}
+        others = [pod for pod in ready if pod.startswith(("coredns-", "kube-flannel-", "kube-proxy-"))]
+        return wanted <= ready and len(others) == 2 + 4 + 4
+
+    cluster.until("all pods of the system run", running)
+    cluster.until(
+        "their states are known to Talos", lambda: len(cluster.resource("staticpodstatus", CONTROL_PLANES[2])) == 3
+    )
+    applied = cluster.resource("manifeststatus", CONTROL_PLANES[0])[0]["spec"]["manifestsApplied"]
+    assert "05-flannel" in applied
+    assert "11-core-dns" in applied
+
+
+SERVERS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
+
+
+def test_talosctl_finds_the_cluster_healthy(cluster: Cluster) -> None:
+    said = cluster.talosctl("health", "--wait-timeout", "4m")
+    for check in ("all k8s nodes to report", "all control plane components to be ready", "coredns to report ready"):
+        assert f"waiting for {check}: OK" in said
+
+
+def test_what_the_configuration_says_of_a_node_is_followed(cluster: Cluster) -> None:
+    def worker(*path: str) -> Any:
+        found: Any = cluster.get("node", "kube-worker1")
+        for step in path:
+            found = found.get(step, {})
+        return found
+
+    patch = {"machine": {"nodeLabels": {"example.org/rack": "7"}, "nodeAnnotations": {"example.org/note": "a b"}}}
+    cluster.talosctl("patch", "mc", "--patch", json.dumps(patch), node=WORKER)
+    cluster.until("the label is there", lambda: worker("metadata", "labels", "example.org/rack") == "7")
+    assert worker("metadata", "annotations", "example.org/note") == "a b"
+    patch = {"machine": {"nodeLabels": {"example.org/rack": {"$patch": "delete"}}}}
+    cluster.talosctl("patch", "mc", "--patch", json.dumps(patch), node=WORKER)
+    cluster.until("the label is gone", lambda: worker("metadata", "labels", "example.org/rack") == {})
+
+
+def test_a_new_inline_manifest_is_applied(cluster: Cluster) -> None:
+    patch = json.dumps({"cluster": {"inlineManifests": [INLINE]}})
+    for node in CONTROL_PLANES:
+        cluster.talosctl("patch", "mc", "--patch", patch, node=node)
+    cluster.until(
+        "it is there", lambda: "hello" in cluster.kubectl("get", "configmap", "greeting", "-o", "yaml", check=False)
+    )
+
+
+def test_a_deployment_runs_and_a_budget_holds_a_drain_up(cluster: Cluster) -> None:
+    cluster.apply(WEB)
+    cluster.kubectl("rollout", "status", "deployment/web", "--timeout=120s")
+    cluster.apply(BUDGET)
+    drain = ("drain", "kube-worker1", "--ignore-daemonsets", "--delete-emptydir-data", "--force")
+    held_up = cluster.kubectl(*drain, "--timeout=8s", check=False)
+    assert "Cannot evict pod as it would violate the pod's disruption budget" in held_up
+    cluster.kubectl("delete", "pdb", "web")
+    cluster.kubectl(*drain, "--timeout=120s")
+    assert {pod["status"]["phase"] for pod in cluster.get("pods")["items"]} == {"Pending"}
+    cluster.kubectl("uncordon", "kube-worker1")
+    cluster.kubectl("rollout", "status", "deployment/web", "--timeout=120s")
+
+
+def test_a_shutdown_drains_the_node_and_the_next_boot_opens_it(cluster: Cluster) -> None:
+    cluster.talosctl("shutdown", "--wait=false", node=WORKER)
+    cluster.until("the machine is off", lambda: not cluster.site.guests()[710]["running"])
+    assert cluster.get("node", "kube-worker1")["spec"]["unschedulable"]
+    assert {pod["status"]["phase"] for pod in cluster.get("pods")["items"]} == {"Pending"}
+    start(cluster.site, 710)
+    cluster.until("it is uncordoned", lambda: "unschedulable" not in cluster.get("node", "kube-worker1")["spec"])
+    cluster.kubectl("rollout", "status", "deployment/web", "--timeout=120s")
+
+
+def test_a_dead_workers_node_goes_not_ready_and_comes_back(cluster: Cluster) -> None:
+    stop(cluster.site, 710)
+    cluster.until("it is not ready", lambda: not cluster.nodes()["kube-worker1"])
+    start(cluster.site, 710)
+    cluster.until("it is ready again", lambda: cluster.nodes()["kube-worker1"])
+
+
+def test_the_virtual_address_moves_when_its_holder_dies(cluster: Cluster) -> None:
+    holder = cluster.holder()
+    stop(cluster.site, vmid(holder))
+    cluster.until(
+        "the API answers at the virtual address", lambda: "kube-cp" in cluster.kubectl("get", "nodes", check=False)
+    )
+    assert cluster.holder() != holder
+
+
+def test_with_two_of_three_dead_there_is_no_api_and_it_comes_back(cluster: Cluster) -> None:
+    running = [node for node in CONTROL_PLANES if vmid(node) in cluster.site.guests() and is_on(cluster.site, node)]
+    assert len(running) == 2
+    # Asked at its own address, because the virtual one may be on its way: reads need a majority of etcd as well.
+    last = f"--server=https://{running[1]}:6443"
+    assert "kube-cp" in cluster.kubectl(last, "get", "nodes")
+    stop(cluster.site, vmid(running[0]))
+    cluster.until(
+        "the last API server answers no more",
+        lambda: "kube-cp" not in cluster.kubectl(last, "get", "nodes", check=False),
+    )
+    for node in CONTROL_PLANES:
+        if not is_on(cluster.site, node):
+            start(cluster.site, vmid(node))
+    cluster.until("the API answers again", lambda: "kube-cp" in cluster.kubectl("get", "nodes", check=False))
+    cluster.until("all nodes are ready", lambda: list(cluster.nodes().values()) == [True] * 4)
+
+
+def vmid(node: str) -> int:
+    return 700 + CONTROL_PLANES.index(node)
+
+
+def is_on(site: Site, node: str) -> bool:
+    return bool(site.guests()[vmid(node)]["running"])
+
+
+def stop(site: Site, guest: int) -> None:
+    """Pull the plug."""
+    power(site, guest, "stop")
+
+
+def start(site: Site, guest: int) -> None:
+    power(site, guest, "start")
+
+
+CALL = """
+import json, os, sys, urllib.request
+request = urllib.request.Request(f"https://px.wd.ktz.me/api2/json/nodes/ms01/qemu/{sys.argv[1]}/status/{sys.argv[2]}")
+request.add_header("Authorization", "PVEAPIToken=" + os.environ["PROXMOX_VE_API_TOKEN"])
+print(urllib.request.urlopen(request, b"", timeout=10).read().decode())
+"""
+
+
+def power(site: Site, guest: int, action: str) -> None:
+    site.run(sys.executable, "-c", CALL, str(guest), action)
+    wanted = action == "start"
+
+    def done() -> str:
+        assert site.guests()[guest]["running"] == wanted
+        return action
+
+    site.eventually(done, PATIENCE)
