@@ -418,12 +418,12 @@ KINDS: tuple[Kind, ...] = (
     Kind(
         "image-broken",
         "An image boots and dies",
-        "Machines that boot an image of this version, or of this schematic, panic, reboot, and panic again. Proxmox "
-        "says that they run; nobody answers.",
+        "Machines that boot an image of this version, or of this schematic, fail, reboot, and fail again; after an "
+        "upgrade to it, they go back to the image before. Proxmox says that they run; nobody answers.",
         "A kernel that does not know the hardware, an extension that breaks the boot.",
         Shape.STATE,
         Target.IMAGE,
-        differs="The machine reboots after 3 seconds (real: 10), and never goes back to the image before.",
+        differs="It is Talos' own boot that fails, not the kernel, and the machine reboots after 2 seconds (real: 10).",
     ),
 )
 

@@ -137,7 +137,7 @@ def test_a_staged_upgrade_is_installed_at_the_next_boot(site: Site, cluster: Clu
 
 
 def test_an_image_that_dies_gives_way_to_the_one_before(site: Site, cluster: Cluster, cp1: Machine) -> None:
-    (cp1.folder / "broken-images.json").write_text(json.dumps([{"version": "v1.13.4"}]))
+    (cp1.folder / "faults.json").write_text(json.dumps({"brokenImages": ["v1.13.4"]}))
     boots = len(cp1.exits)
     upgraded = cluster.attempt("upgrade", "--drain=false", "--image", installer("v1.13.4"), *NOW, timeout=120)
     assert upgraded.returncode == 0, "talosctl only waits for a machine that is ready after another boot"

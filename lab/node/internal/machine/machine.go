@@ -98,12 +98,7 @@ func Run(dir string, console io.Writer) int {
 		return ExitPoweredOff
 	}
 
-	faults := hw.Faults()
-	if faults.Breaks(image) {
-		return panicked(console, power)
-	}
-
-	clock.Set(faults.ClockOffset())
+	clock.Set(hw.Faults().ClockOffset())
 
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -134,23 +129,6 @@ func Run(dir string, console io.Writer) int {
 
 	return life.live(ctx, power)
 }
-
-// panicked is the end of a boot whose image dies: the kernel reboots after a
-// while, as Talos' panic argument has it.
-func panicked(console io.Writer, power <-chan os.Signal) int {
-	fmt.Fprintln(console, "Kernel panic - not syncing: Attempted to kill init! exitcode=0x00000100") //nolint:errcheck
-	fmt.Fprintf(console, "Rebooting in %.0f seconds..\n", panicDelay.Seconds())                      //nolint:errcheck
-
-	select {
-	case <-power:
-		return ExitPoweredOff
-	case <-time.After(panicDelay):
-		return ExitReboot
-	}
-}
-
-// panicDelay is shorter than a real machine's 10 seconds.
-const panicDelay = 3 * time.Second
 
 // life is one boot of a machine.
 type life struct {

@@ -124,16 +124,14 @@ const (
 	pullRetry   = time.Second
 )
 
-// checkImage lets an image that is marked as broken die here, before anything
-// of it runs.
+// checkImage lets an image that boots and dies die here: a fault.
 func (l *life) checkImage() error {
-	breaks, err := l.hw.Breaks(l.node.Image)
-	if err == nil && breaks {
-		err = fmt.Errorf("boot sequence: failed: the image %s (schematic %s) does not come up: it is listed in the machine's broken-images.json",
-			l.node.Image.Version, l.node.Image.Schematic)
+	image := l.node.Image
+	if !l.hw.Faults().Breaks(image) {
+		return nil
 	}
 
-	return err
+	return fmt.Errorf("boot sequence: failed: the image %s (schematic %s) boots and dies", image.Version, image.Schematic)
 }
 
 // revertUpgrade goes back to the boot entry before an upgrade whose system has
