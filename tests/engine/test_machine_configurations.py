@@ -51,6 +51,7 @@ def kinds(planned: project.PlannedCluster, contract: str) -> Iterator[tuple[Node
 def test_talos_accepts_every_machine_configuration(file: Path, secrets: Path, tmp_path: Path) -> None:
     (tmp_path / "clusters").mkdir()
     (tmp_path / "clusters" / file.parent.name).symlink_to(file.parent)
+    (tmp_path / "infrastructure").symlink_to(file.parents[2] / "infrastructure")  # the project's, or that of all sites
     planned = project.plan(file.parent.name, tmp_path)
     config = planned.file.config
     for contract in CONTRACTS:
