@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 
 from cluster_stack.config import ClusterFile, ConfigError, Problem, cluster_names, load
-from cluster_stack.plan import checks, upgrades, user_patches
+from cluster_stack.plan import checks, quorum, upgrades, user_patches
 from cluster_stack.plan.advice import advice
 from cluster_stack.plan.collisions import Member, Neighbourhood
 from cluster_stack.plan.gitops import checks as gitops_checks
@@ -90,7 +90,12 @@ class Project:
         ]
         if problems:
             raise ConfigError(problems)
-        warnings = (*advice(mine), *gitops_checks.warnings(mine.file, self.catalogue), *self._unread(mine))
+        warnings = (
+            *advice(mine),
+            *quorum.warnings(mine.file, mine.nodes, previous.control_planes),
+            *gitops_checks.warnings(mine.file, self.catalogue),
+            *self._unread(mine),
+        )
         enabled = mine.file.config.gitops.enabled
         gitops = plan_gitops(mine.file, self.catalogue, kubernetes) if enabled else None
         return PlannedCluster(mine.file, mine.nodes, read.texts, warnings, gitops)

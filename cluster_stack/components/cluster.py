@@ -15,6 +15,7 @@ from cluster_stack.components.availability import keep_available
 from cluster_stack.components.images import fetch, register
 from cluster_stack.components.node import Node, NodeArgs
 from cluster_stack.components.previous import (
+    CONTROL_PLANES,
     KUBERNETES_VERSION,
     TALOS_VERSION,
     VERSION_CONTRACT,
@@ -183,7 +184,7 @@ class Cluster(pulumi.ComponentResource):
             "cluster_endpoint": self.kubernetes_endpoint.apply(lambda url: urlsplit(url).hostname),
             "control_plane_ips": [node.address for node in self.control_planes.values()],
             "worker_ips": [node.address for node in self.workers.values()],
-            "control_plane_vms": _vms(self.control_planes),
+            CONTROL_PLANES: _vms(self.control_planes),
             "worker_vms": _vms(self.workers),
             **self.versions,
             **self._installation,

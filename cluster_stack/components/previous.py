@@ -18,13 +18,14 @@ VERSION_CONTRACT = "talos_version_contract"
 FIRMWARE = "firmware"
 SECURE_BOOT = "secure_boot"
 DISK_ENCRYPTION = "disk_encryption"
+CONTROL_PLANES = "control_plane_vms"
 
 _PATIENCE_SECONDS = (0.02, 0.1, 0.5, 2)
 """How long to wait after each failed look at the state; after the last the failure is the answer."""
 
 
 def previous() -> Previous:
-    """What the cluster had after the last update that completed; all None for a new stack.
+    """What the cluster had after the last update that completed; nothing for a new stack.
 
     Asks the engine for the outputs of this very stack, which it answers from the state that the update began with.
     Raises pulumi.RunError where the state cannot be read.
@@ -41,6 +42,7 @@ def previous() -> Previous:
         )
         if FIRMWARE in outputs
         else None,
+        control_planes=tuple(sorted(outputs.get(CONTROL_PLANES, ()))),  # the engine hands them over in any order
     )
 
 

@@ -13,13 +13,15 @@ from cluster_stack.plan.versions import Product, kubernetes_version, unsupported
 
 @dataclass(frozen=True, kw_only=True)
 class Previous:
-    """What a cluster had after its last update; all None before the first."""
+    """What a cluster had after its last update; nothing before the first."""
 
     talos: str | None = None
     kubernetes: str | None = None
     contract: str | None = None
     """Version contract: the Talos version that the cluster was made with."""
     installation: Installation | None = None
+    control_planes: tuple[str, ...] = ()
+    """Their names."""
 
 
 NEW = Previous()

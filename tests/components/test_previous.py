@@ -21,6 +21,7 @@ OUTPUTS = {
     "firmware": "ovmf",
     "secure_boot": False,
     "disk_encryption": "tpm",
+    "control_plane_vms": {"homelab-cp2": {"id": 801}, "homelab-cp1": {"id": 800}},
     "other": 1,
 }
 EOF = Exception("invoke of pulumi:pulumi:readStackOutputs failed: failed to load checkpoint: EOF")
@@ -57,6 +58,7 @@ def test_what_the_last_update_left(engine: Callable[..., list[float]]) -> None:
         kubernetes="1.34.2",
         contract="v1.11.5",
         installation=Installation(firmware="ovmf", secure_boot=False, disk_encryption="tpm"),
+        control_planes=("homelab-cp1", "homelab-cp2"),
     )
 
 

@@ -138,6 +138,17 @@ def test_three_control_planes_join_the_one(site: Site, homelab) -> None:
     assert not site.up("homelab").changes.any
 
 
+def test_a_preview_warns_of_control_planes_that_have_not_left_etcd(site: Site, homelab) -> None:
+    assert site.outputs("homelab").all_vm_ids == (800, 801, 802, 810)
+    site.edit("homelab", (ONE_CONTROL_PLANE.replace("1", "3"), ONE_CONTROL_PLANE))
+    try:
+        said = site.run("pulumi", "preview", "-s", "homelab").stdout
+    finally:
+        site.edit("homelab", (ONE_CONTROL_PLANE, ONE_CONTROL_PLANE.replace("1", "3")))
+    assert "1 of 3 members of etcd stay, and with less than 2 it stops" in said
+    assert "`talosctl etcd leave` on homelab-cp2, homelab-cp3" in said
+
+
 def test_clusters_live_side_by_side(site: Site, homelab) -> None:
     dev = site.up("dev")
     assert dev.outputs.all_vm_ids == (850, 860)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from cluster_stack.plan import installed
+from cluster_stack.plan import installed, quorum
 from cluster_stack.plan.changes.differences import listed
 from cluster_stack.plan.changes.images import installer
 from cluster_stack.plan.changes.model import NodeChange, Reason, Snapshot
@@ -52,7 +52,8 @@ def _etcd(nodes: Sequence[NodeChange]) -> Iterator[Reason]:
     restarted = [node.name for node in members if node.has("restarted")]
     majority, left = len(members) // 2 + 1, len(members) - len(lost)
     if lost:
-        yield Reason("warning", f"quorum: {_without(lost, left, len(members), majority)}")
+        what, before = quorum.loss([node.name for node in members], lost)
+        yield Reason("warning", f"quorum: {what} {before}".rstrip())
     if restarted and len(members) == 1:
         yield Reason("warning", f"the Kubernetes API is away while {restarted[0]} restarts")
     elif restarted and left - len(restarted) < majority <= left:
@@ -62,15 +63,6 @@ def _etcd(nodes: Sequence[NodeChange]) -> Iterator[Reason]:
             f"{len(members)} members etcd stops. Change one at a time, in cluster.topology.nodes, or run "
             "`pulumi up --parallel 1`.",
         )
-
-
-def _without(lost: Sequence[str], left: int, all_members: int, majority: int) -> str:
-    if not left:
-        return "no member of etcd is left, and with the last one everything that Kubernetes knows is lost"
-    leave = f"Before the update, one after another: `talosctl etcd leave` on {listed(lost)}."
-    if left < majority:
-        return f"{left} of {all_members} members of etcd stay, and with less than {majority} it stops. {leave}"
-    return f"etcd goes on with {left} of {all_members} members, and counts the others until they leave. {leave}"
 
 
 def _workers(nodes: Sequence[NodeChange]) -> Iterator[Reason]:
