@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 # Not even read for `make unit`: no test in them is without an engine or servers.
-SLOW_FOLDERS := tests/engine tests/lab tests/toolchain
+SLOW_FOLDERS := tests/conformance tests/engine tests/lab tests/toolchain
 
 .DEFAULT_GOAL := help
 .PHONY: help setup toolchain kustomize browser demo lab-stop test unit check conformance format bench clean

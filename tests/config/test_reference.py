@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from functools import reduce
+from functools import cache, reduce
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -83,13 +83,20 @@ def places_of(
 
 @pytest.mark.parametrize("name", ["schema/cluster.schema.json", "docs/cluster-yaml.md"])
 def test_the_committed_files_are_what_the_models_say(name: str) -> None:
-    assert list(files()) == ["schema/cluster.schema.json", "docs/cluster-yaml.md"]
-    assert (ROOT / name).read_text() == files()[name], "run `python -m cluster_stack.config.reference`"
+    made = cached_files()
+    assert list(made) == ["schema/cluster.schema.json", "docs/cluster-yaml.md"]
+    assert (ROOT / name).read_text() == made[name], "run `python -m cluster_stack.config.reference`"
 
 
-def test_check_names_what_is_stale_and_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+cached_files = cache(files)
+
+
+def test_check_names_what_is_stale_and_writes_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cluster_stack.config.reference.__main__.files", cached_files)
     assert main([], root=tmp_path) == 0
-    assert capsys.readouterr().out.split() == list(files())
+    assert capsys.readouterr().out.split() == list(cached_files())
     assert main(["--check"], root=tmp_path) == 0
     page = tmp_path / "docs/cluster-yaml.md"
     page.write_text("old")
@@ -123,12 +130,20 @@ def test_every_key_is_explained(key) -> None:
     assert key.description
     assert node["description"] == key.description
     assert node["markdownDescription"].startswith(key.description)
-    rows = [cells for place, cells in page_rows() if place == dotted(key.path[:-1])]
-    assert [key.description.replace("|", r"\|")] == [cells[3] for cells in rows if cells[0] == f"`{key.name}`"]
+    assert page_cells()[dotted(key.path[:-1]), f"`{key.name}`"][3] == key.description.replace("|", r"\|")
+
+
+@cache
+def page_cells() -> dict[tuple[str, str], list[str]]:
+    """(dotted path of the mapping, first cell) -> cells of the row, for each row of each section of the page."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for place, cells in page_rows():
+        assert (place, cells[0]) not in found
+        found[place, cells[0]] = cells
+    return found
 
 
 def page_rows() -> Iterator[tuple[str, list[str]]]:
-    """(dotted path of the mapping, cells of the row) for each row of each section of the page."""
     places: list[str] = []
     for line in PAGE.splitlines():
         if heading := re.fullmatch(r"##+ (.*)", line):
@@ -157,7 +172,7 @@ def test_units_defaults_and_choices_arrive_at_the_reader() -> None:
     assert memory["markdownDescription"].endswith("Default: `8192` MB.")
     assert at(SCHEMA, ("proxmox", "network", "mtu"))["markdownDescription"].endswith("Unit: bytes.")
     assert at(SCHEMA, ("proxmox", "vm", "bios"))["enum"] == ["seabios", "ovmf"]
-    rows = {(place, cells[0]): cells for place, cells in page_rows()}
+    rows = page_cells()
     assert rows["cluster.topology.controlPlane.resources", "`memory`"][1:3] == [
         "whole number of MB, 2048 to 4194304",
         "`8192`",
