@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 
 from cluster_stack.config import ClusterFile, ConfigError, Problem, cluster_names, load
-from cluster_stack.plan import checks, quorum, upgrades, user_patches
+from cluster_stack.plan import checks, cilium, quorum, upgrades, user_patches
 from cluster_stack.plan.advice import advice
 from cluster_stack.plan.collisions import Member, Neighbourhood
 from cluster_stack.plan.gitops import checks as gitops_checks
@@ -33,7 +33,7 @@ class PlannedCluster:
     file: ClusterFile
     nodes: tuple[NodePlan, ...]
     patches: Mapping[str, tuple[str, ...]]
-    """The user's patches of each node's machine configuration, as the Talos provider takes them."""
+    """Of each node's machine configuration, as the Talos provider takes them: the pod network's, then the user's."""
     warnings: tuple[Problem, ...]
     gitops: GitopsPlan | None
     """What Flux is to do; None where it is not enabled."""
@@ -80,6 +80,7 @@ class Project:
             raise mine
         talos_minor = minor(mine.file.config.cluster.talos.version)
         read = user_patches.read(mine.file, mine.nodes, self.root, talos_minor)
+        pod_network = cilium.read(mine.file, self.root, self.root / "clusters" / name)
         kubernetes = Version.parse(upgrades.kubernetes_of(mine.file, previous)).minor
         problems = [
             *checks.check(mine.file, mine.nodes, self.root),
@@ -87,6 +88,7 @@ class Project:
             *upgrades.check(mine.file, previous),
             *self._neighbourhood.collisions(mine),
             *read.problems,
+            *pod_network.problems,
         ]
         if problems:
             raise ConfigError(problems)
@@ -97,8 +99,9 @@ class Project:
             *self._unread(mine),
         )
         enabled = mine.file.config.gitops.enabled
-        gitops = plan_gitops(mine.file, self.catalogue, kubernetes) if enabled else None
-        return PlannedCluster(mine.file, mine.nodes, read.texts, warnings, gitops)
+        gitops = plan_gitops(mine.file, self.catalogue, kubernetes, pod_network.cilium) if enabled else None
+        patches = cilium.add_to(read.texts, mine.nodes, pod_network.cilium)
+        return PlannedCluster(mine.file, mine.nodes, patches, warnings, gitops)
 
     def _unread(self, mine: Member) -> Iterator[Problem]:
         for name, found in self._members.items():

@@ -35,7 +35,7 @@ class ClusterArgs:
     nodes: tuple[NodePlan, ...]
     """Control planes first."""
     patches: Mapping[str, tuple[str, ...]]
-    """Name of a node -> the user's patches of its machine configuration."""
+    """Name of a node -> patches of its machine configuration: the pod network's, then the user's."""
     proxmox_api_token: pulumi.Input[str] | None
     """None: the provider reads it from the environment by itself, and the state never holds it."""
     check_vm_is_ours: Callable[[NodePlan, str], None]

@@ -17,10 +17,11 @@ from cluster_stack.manifests.building import Builder, BuildError, Loader, NoKust
 from cluster_stack.manifests.positions import Files
 from cluster_stack.manifests.schemas import FILE_NAME, FLUX, KUBERNETES, Api, Mistake
 from cluster_stack.manifests.substitution import substituted, unknown_forms, variables
+from cluster_stack.plan import cilium
 from cluster_stack.plan.gitops import flux_versions, objects, selection
 from cluster_stack.plan.gitops.components import FOLDER as INFRASTRUCTURE
 from cluster_stack.plan.gitops.components import KINDS, SOURCES, Catalogue, Component
-from cluster_stack.plan.gitops.plan import GitopsPlan
+from cluster_stack.plan.gitops.plan import GitopsPlan, bootstrap
 from cluster_stack.plan.gitops.runtime_info import FACTS, runtime_info
 
 _EXAMPLE = "example"
@@ -85,6 +86,13 @@ class Checker:
             return Found((*described, *stray), ())
         facts = dict.fromkeys(FACTS, _EXAMPLE)
         facts |= {name: _EXAMPLE for component in components.values() for name in component.declaration.settings}
+        pod_network_values: tuple[objects.Manifest, ...] = ()
+        if cilium.NAME in components:
+            folder = self._catalogue.root / "clusters" / file.config.metadata.name
+            read = cilium.if_chosen(file, self._catalogue.root, folder)
+            if read.cilium is None:
+                return Found((*read.problems, *stray), ())
+            pod_network_values = (cilium.values_for_flux(read.cilium),)
         version = file.config.gitops.flux.version
         if flux_versions.problem(version, kubernetes):
             version = ""
@@ -93,6 +101,7 @@ class Checker:
             steps=selection.steps(list(components.values()), selection.overlay(file.config)),
             facts={**facts, **runtime_info(file.config, components.values())},
             own=None,
+            objects=pod_network_values,
         )
         found = self.check(file, planned, kubernetes)
         return Found((*stray, *found.problems), found.warnings)
@@ -172,10 +181,7 @@ class _Check:
 
     def _given(self) -> list[Mapping[str, Any]]:
         """What the bootstrap brings, and what Flux makes of it."""
-        config = self._file.config
-        made = objects.bootstrap(
-            config, self._planned.flux_version, self._planned.steps, self._planned.facts, self._planned.own
-        )
+        made = bootstrap(self._file, self._planned)
         source = {
             "apiVersion": "source.toolkit.fluxcd.io/v1",
             "kind": "GitRepository",
@@ -362,6 +368,10 @@ class _Check:
             yield Mistake(path, what, fix)
         for mistake in api.value_mistakes(found.manifest["spec"].get("values") or {}):
             yield Mistake(("spec", "values", *mistake.path), mistake.what, mistake.fix)
+        for index, text in references.values_from(found, cluster):
+            for mistake in api.value_mistakes(yaml.load(text, Loader=Loader)):  # noqa: S506 (a safe loader)
+                what = f"{dotted(mistake.path)}: {mistake.what}"
+                yield Mistake(("spec", "valuesFrom", index), what, mistake.fix)
 
     def _declared(self, component: Component) -> None:
         """What a component says that it uses is what it uses."""

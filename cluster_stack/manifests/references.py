@@ -90,6 +90,17 @@ def chart_version(found: Object, cluster: Cluster) -> str:
     return ""
 
 
+def values_from(found: Object, cluster: Cluster) -> Iterator[tuple[int, str]]:
+    """The values of a HelmRelease that a ConfigMap of this cluster holds: place in the list, YAML text."""
+    for index, source in enumerate(found.manifest["spec"].get("valuesFrom", [])):
+        identity = ("", source["kind"], found.namespace, source["name"])
+        # One for a single value, `targetPath`, is not a mapping of values.
+        if source["kind"] == "ConfigMap" and "targetPath" not in source and cluster.has(*identity):
+            data = cluster.manifest(*identity).get("data", {})
+            if (key := source.get("valuesKey", "values.yaml")) in data:
+                yield index, data[key]
+
+
 def _release(found: Object, cluster: Cluster) -> Iterator[Mistake]:
     spec = found.manifest["spec"]
     if "chart" in spec:

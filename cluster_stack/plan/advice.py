@@ -13,12 +13,6 @@ from cluster_stack.plan.extensions import unknown_extension
 _NOT_YET: tuple[tuple[str, Callable[[ClusterConfig], bool], str, str], ...] = (
     ("gitops.enabled", lambda config: config.gitops.enabled, "Flux is not installed yet.", "Install it by hand."),
     (
-        "cluster.cni.name",
-        lambda config: config.cluster.cni.name == "cilium",
-        "Cilium is not installed yet: the nodes come up without a pod network.",
-        "Install it by hand.",
-    ),
-    (
         "secrets.provider",
         lambda config: config.secrets.provider == "sops",
         "secrets are not imported from SOPS yet: Pulumi makes new ones.",

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from cluster_stack.changed import cluster_at
 from cluster_stack.config import ConfigError, load_text
 from cluster_stack.config.load import FILE_NAME
-from cluster_stack.plan import user_patches
+from cluster_stack.plan import cilium, user_patches
 from cluster_stack.plan.changes import KINDS, Changes, Kind, NodeChange, Reason, Snapshot, changes
 from cluster_stack.plan.nodes import plan_nodes
 from cluster_stack.plan.upgrades import NEW, Previous
@@ -64,10 +64,12 @@ def snapshot_at(root: Path, revision: str, name: str) -> Snapshot | None:
         for place, content in files.items():
             (Path(folder) / place).parent.mkdir(parents=True, exist_ok=True)
             (Path(folder) / place).write_bytes(content)
-        patches = user_patches.read(file, nodes, Path(folder), minor(file.config.cluster.talos.version))
-    if patches.problems:
-        raise ConfigError(patches.problems)
-    return Snapshot(config=file.config, nodes=nodes, patches=patches.texts)
+        read = user_patches.read(file, nodes, Path(folder), minor(file.config.cluster.talos.version))
+        # The component is that of the working copy: what is compared is the cluster's own folder.
+        pod_network = cilium.read(file, root, Path(folder) / "clusters" / name)
+    if problems := (*read.problems, *pod_network.problems):
+        raise ConfigError(problems)
+    return Snapshot(config=file.config, nodes=nodes, patches=cilium.add_to(read.texts, nodes, pod_network.cilium))
 
 
 def as_json(found: Diff) -> str:

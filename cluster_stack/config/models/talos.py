@@ -152,8 +152,10 @@ class Kubernetes(Model):
 
 class Cni(Model):
     name: Literal["flannel", "cilium", "none"] = "flannel"
-    """Pod network. `flannel` is Talos' own; with `none` you install one yourself."""
+    """Pod network. `flannel` is Talos' own, `cilium` is installed as the cluster comes up (docs/components.md); with
+    `none` you install one yourself."""
     values_file: Annotated[str, matching(r"^[^/@].*\.ya?ml$")] | None = None
-    """Helm values of the pod network, a file beside cluster.yaml. Only for cilium."""
+    """Helm values of the pod network, a file beside cluster.yaml. Only for cilium. What it needs on Talos is there
+    without it."""
     kube_proxy: bool = True
     """Run kube-proxy. `false` where the pod network replaces it."""

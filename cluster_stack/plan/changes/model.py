@@ -54,7 +54,8 @@ class Snapshot:
     nodes: tuple[NodePlan, ...]
     """Control planes first."""
     patches: Mapping[str, tuple[str, ...]]
-    """Name of a node -> the user's patches of its machine configuration, as the Talos provider takes them."""
+    """Name of a node -> patches of its machine configuration, as the Talos provider takes them: the pod network's, then
+    the user's."""
 
     @property
     def contract(self) -> str:

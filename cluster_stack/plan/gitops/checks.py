@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from cluster_stack.config import ClusterFile, Problem
 from cluster_stack.config.document import Path
+from cluster_stack.plan.cilium import NAME as CILIUM
 from cluster_stack.plan.gitops import flux_versions, selection
 from cluster_stack.plan.gitops.components import FOLDER as INFRASTRUCTURE
 from cluster_stack.plan.gitops.components import KINDS, Catalogue, Component
@@ -42,7 +43,7 @@ def check(file: ClusterFile, catalogue: Catalogue, kubernetes: int) -> Iterator[
             what = f"there is no folder {INFRASTRUCTURE}/ in this project, and it holds what Flux installs."
             yield file.problem(("gitops", "enabled"), what, "Take it from the repository of this project.")
         return
-    unknown = list(_unknown(file, catalogue))
+    unknown = [*_unknown(file, catalogue), *_pod_network(file)]
     yield from unknown
     yield from _overlay(file, catalogue)
     if not enabled:
@@ -52,7 +53,8 @@ def check(file: ClusterFile, catalogue: Catalogue, kubernetes: int) -> Iterator[
     names = selection.selected_names(file.config)
     described = [*catalogue.problems(names), *selection.circles(catalogue.components)]
     yield from described
-    if not unknown and not described:
+    # Of a component that is chosen elsewhere and not there, whoever chose it tells.
+    if not unknown and not described and catalogue.components.keys() >= set(names):
         components = [catalogue.components[name] for name in names]
         yield from _needs(file, components)
         yield from _settings(file, components)
@@ -90,6 +92,14 @@ def _unknown(file: ClusterFile, catalogue: Catalogue) -> Iterator[Problem]:
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"Write it under {other}. " if other else f"Did you mean {near[0]}? " if near else ""
         yield file.problem(path, what, f"{hint}Components there: {', '.join(known) or 'none'}.")
+
+
+def _pod_network(file: ClusterFile) -> Iterator[Problem]:
+    name = file.config.cluster.cni.name
+    for path, chosen in _chosen(file):
+        if chosen == CILIUM != name:
+            what = f"the pod network of this cluster is {name}, and there can be one only."
+            yield file.problem(path, what, f"Write `name: {CILIUM}` under cluster.cni, or remove it.")
 
 
 def _overlay(file: ClusterFile, catalogue: Catalogue) -> Iterator[Problem]:
@@ -148,7 +158,7 @@ def _needs(file: ClusterFile, components: Sequence[Component]) -> Iterator[Probl
         for name in component.declaration.needs:
             if name not in places:
                 what = f"{component.name} needs {name}, which is not selected."
-                yield file.problem(places[component.name], what, f"Write {name} too.")
+                yield file.problem(places.get(component.name, _COMPONENTS), what, f"Write {name} too.")
 
 
 def _settings(file: ClusterFile, components: Sequence[Component]) -> Iterator[Problem]:

@@ -61,9 +61,15 @@ class Bootstrap:
 
 
 def bootstrap(
-    config: ClusterConfig, version: str, steps: Sequence[Step], facts: Mapping[str, str], own: str | None
+    config: ClusterConfig,
+    version: str,
+    steps: Sequence[Step],
+    facts: Mapping[str, str],
+    own: str | None,
+    given: Sequence[Manifest] = (),
 ) -> Bootstrap:
-    """``facts``: the runtime info. ``own``: the folder of the cluster's own things, None without one."""
+    """``facts``: the runtime info. ``own``: the folder of the cluster's own things, None without one. ``given``: what
+    the components read beside them."""
     components = list(dict.fromkeys(step.component.name for step in steps))
     by_name = {step.component.name: step.component for step in steps}
     return Bootstrap(
@@ -72,7 +78,7 @@ def bootstrap(
         runtime_info=_named("v1", "ConfigMap", RUNTIME_INFO, labels={"reconcile.fluxcd.io/watch": "Enabled"})
         | {"data": dict(facts)},
         instance=flux_instance(config, version),
-        components=resource_set(config, steps, own),
+        components=resource_set(config, steps, own, given),
     )
 
 
@@ -122,8 +128,11 @@ def flux_instance(config: ClusterConfig, version: str) -> Manifest:
     return _named("fluxcd.controlplane.io/v1", "FluxInstance", "flux") | {"spec": spec}
 
 
-def resource_set(config: ClusterConfig, steps: Sequence[Step], own: str | None) -> Manifest:
-    """The Flux Kustomizations of a cluster, as the list of which flux-operator keeps an inventory."""
+def resource_set(
+    config: ClusterConfig, steps: Sequence[Step], own: str | None, given: Sequence[Manifest] = ()
+) -> Manifest:
+    """The Flux Kustomizations of a cluster, and what they are given, as the list of which flux-operator keeps an
+    inventory."""
     instance = {
         "apiVersion": "fluxcd.controlplane.io/v1",
         "kind": "FluxInstance",
@@ -131,7 +140,7 @@ def resource_set(config: ClusterConfig, steps: Sequence[Step], own: str | None) 
         "namespace": NAMESPACE,
         "ready": True,
     }
-    spec = {"dependsOn": [instance], "resources": kustomizations(config, steps, own)}
+    spec = {"dependsOn": [instance], "resources": [*given, *kustomizations(config, steps, own)]}
     return _named("fluxcd.controlplane.io/v1", "ResourceSet", "infrastructure") | {"spec": spec}
 
 

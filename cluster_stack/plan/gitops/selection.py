@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from cluster_stack.config import ClusterConfig, Problem
+from cluster_stack.plan.cilium import NAME as CILIUM
 from cluster_stack.plan.gitops.components import CONFIG, Component
 
 
@@ -22,8 +23,10 @@ class Step:
 
 
 def selected_names(config: ClusterConfig) -> list[str]:
+    """In the order given. The pod network is chosen by `cluster.cni`, and so is its component."""
     chosen = config.gitops.infrastructure
-    return [*chosen.core, *chosen.optional]
+    pod_network = [CILIUM] if config.cluster.cni.name == CILIUM else []
+    return list(dict.fromkeys([*pod_network, *chosen.core, *chosen.optional]))
 
 
 def overlay(config: ClusterConfig) -> str:
