@@ -69,7 +69,7 @@ def test_an_overlay_of_a_component_that_is_not_there(tmp_path: Path) -> None:
     (problem,) = checked(root, infrastructure=True).problems
     assert str(problem) == (
         "infrastructure/core/overlays/prod/cert-manger: it is an overlay of a component that is not in "
-        "infrastructure/core/base. Rename or remove it. Components: cert-manager, envoy-gateway, ingress-nginx."
+        "infrastructure/core/base. Rename or remove it. Components: cert-manager, cilium, envoy-gateway, ingress-nginx."
     )
 
 
@@ -266,3 +266,13 @@ def test_who_has_no_flux_waits_for_none_of_it(tmp_path: Path) -> None:
         [sys.executable, "-c", program, str(root)], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert done.stdout.split() == ["False", "False"]
+
+
+def test_the_values_that_a_config_map_holds_are_checked_too(tmp_path: Path) -> None:
+    root = without_flux(tmp_path)
+    edit(root / "infrastructure/core/base/cilium/values.yaml", "k8sServicePort: 7445", "k8sServicePort: [7445]")
+    (problem,) = checked(root, infrastructure=True).problems
+    assert str(problem).startswith(
+        "infrastructure/core/base/cilium/helmrelease.yaml:25: spec.valuesFrom[0]: for cluster prod, "
+        "HelmRelease kube-system/cilium: k8sServicePort: "
+    )
