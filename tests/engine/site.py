@@ -47,7 +47,8 @@ class Site:
             site = DEFAULT_FILE.read_text().replace("\nkubernetes: true", "\nkubernetes: false")
             write_text(self.lab.datacentre, site)
         self._environment = {
-            **os.environ,
+            # Without it Python keeps what it has compiled, as on a user's machine.
+            **{name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"},
             "LAB_DIRECTORY": str(self.lab.root),
             "PYTHONPATH": str(REPOSITORY),
             "PULUMI_ERROR_OUTPUT_STRING": "true",
