@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 
 from cluster_stack.config import ClusterFile, ConfigError, Problem, cluster_names, load
-from cluster_stack.plan import checks, cilium, quorum, upgrades, user_patches
+from cluster_stack.plan import checks, cilium, node_ranges, quorum, upgrades, user_patches
 from cluster_stack.plan.advice import advice
 from cluster_stack.plan.collisions import Member, Neighbourhood
 from cluster_stack.plan.gitops import checks as gitops_checks
@@ -84,6 +84,7 @@ class Project:
         kubernetes = Version.parse(upgrades.kubernetes_of(mine.file, previous)).minor
         problems = [
             *checks.check(mine.file, mine.nodes, self.root),
+            *node_ranges.check(mine.file, mine.nodes, read.documents),
             *gitops_checks.check(mine.file, self.catalogue, kubernetes),
             *upgrades.check(mine.file, previous),
             *self._neighbourhood.collisions(mine),
@@ -94,6 +95,7 @@ class Project:
             raise ConfigError(problems)
         warnings = (
             *advice(mine),
+            *node_ranges.warnings(mine.file, mine.nodes, read.documents),
             *quorum.warnings(mine.file, mine.nodes, previous.control_planes),
             *gitops_checks.warnings(mine.file, self.catalogue),
             *self._unread(mine),

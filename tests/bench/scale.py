@@ -26,6 +26,7 @@ CLUSTER = """\
 metadata: {{name: {name}}}
 cluster:
   talos: {{version: v1.13.0}}
+  kubernetes: {{podSubnets: [10.244.0.0/15]}}
   topology: {{controlPlane: {{count: 3}}, workers: {{count: {workers}}}}}
 proxmox:
   endpoint: https://px.wd.ktz.me/

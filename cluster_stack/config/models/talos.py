@@ -139,7 +139,8 @@ class Kubernetes(Model):
     domain: Annotated[str, matching(r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")] = "cluster.local"
     """DNS domain of services."""
     pod_subnets: Annotated[list[AnyNetwork], Field(min_length=1, max_length=2)] | None = None
-    """Networks of the pods. Two of them, IPv4 and IPv6, for dual-stack. Without it: `10.244.0.0/16`."""
+    """Networks of the pods. Two of them, IPv4 and IPv6, for dual-stack. Each node takes a /24 (IPv6: /64): a /16 is
+    enough for 256 nodes. Without it: `10.244.0.0/16`."""
     service_subnets: Annotated[list[AnyNetwork], Field(min_length=1, max_length=2)] | None = None
     """Networks of the services. Without it: `10.96.0.0/12`."""
     cert_sans: Annotated[list[Text], Field(alias="certSANs")] = []
