@@ -37,6 +37,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime"
 	"runtime/debug"
 	"syscall"
 
@@ -53,10 +54,13 @@ const usage = `usage:
 
 const exitUsage = 2
 
-// What keeps a node small: many of them share one host.
+// What keeps a node small: many of them share one host. One thread at a time runs
+// a machine's Go code, whatever the host has: each further one would keep memory
+// of its own at hand.
 const (
 	memoryLimit = 30 << 20
 	gcPercent   = 40
+	processors  = 1
 )
 
 func main() {
@@ -70,6 +74,7 @@ func main() {
 
 	switch command, arguments := os.Args[1], os.Args[2:]; {
 	case command == "machine" && len(arguments) == 1:
+		runtime.GOMAXPROCS(processors)
 		os.Exit(machine.Run(arguments[0], os.Stdout))
 	case command == "discovery":
 		if err := serveDiscovery(arguments); err != nil {

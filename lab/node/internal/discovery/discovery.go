@@ -14,6 +14,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"sync/atomic"
 	"time"
 
 	"github.com/siderolabs/discovery-api/api/v1alpha1/client/pb"
@@ -74,6 +75,7 @@ type Client struct {
 	done   chan struct{}
 	cancel context.CancelFunc
 	last   string
+	news   atomic.Bool
 }
 
 // Start starts a client; changed is signalled whenever the affiliates change.
@@ -107,13 +109,17 @@ func Start(
 	ctx, cancel := context.WithCancel(ctx)
 	running := &Client{client: inner, done: make(chan struct{}), cancel: cancel}
 
+	heard := make(chan struct{}, 1)
+
+	go running.listen(ctx, heard, changed)
+
 	go func() {
 		defer close(running.done)
 
 		for ctx.Err() == nil {
 			// the client reconnects by itself; it returns only when the
 			// service refuses it for good, and then tries once more later
-			inner.Run(ctx, zap.NewNop(), changed) //nolint:errcheck
+			inner.Run(ctx, zap.NewNop(), heard) //nolint:errcheck
 
 			select {
 			case <-ctx.Done():
@@ -124,6 +130,27 @@ func Start(
 
 	return running, nil
 }
+
+// listen remembers that there is news, and tells it on.
+func (c *Client) listen(ctx context.Context, heard <-chan struct{}, changed chan<- struct{}) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-heard:
+		}
+
+		c.news.Store(true)
+
+		select {
+		case changed <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// News reports whether the affiliates may have changed since it was last asked.
+func (c *Client) News() bool { return c.news.Swap(false) }
 
 // Stop ends the client.
 func (c *Client) Stop() {

@@ -1,8 +1,6 @@
 package hardware
 
 import (
-	"encoding/json"
-	"os"
 	"path/filepath"
 	"slices"
 	"time"
@@ -18,12 +16,7 @@ type Faults struct {
 
 // Faults are those that hold now: none where nobody has written any.
 func (m *Machine) Faults() Faults {
-	faults := Faults{}
-
-	data, err := os.ReadFile(filepath.Join(m.Dir, "faults.json"))
-	if err != nil || json.Unmarshal(data, &faults) != nil {
-		return Faults{}
-	}
+	faults, _ := m.faults.read(filepath.Join(m.Dir, "faults.json"))
 
 	return faults
 }

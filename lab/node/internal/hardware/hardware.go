@@ -141,6 +141,9 @@ type Machine struct {
 	// Kubelets is the socket of the process that plays kubelets, "" on a site without Kubernetes.
 	Kubelets string `json:"kubelets"`
 	Delays   Delays `json:"delays"`
+
+	offers notice[map[string]*DHCP]
+	faults notice[Faults]
 }
 
 // RunsKubernetes reports whether the machine's site has Kubernetes.
@@ -294,15 +297,7 @@ func (m *Machine) Leases() map[string]*DHCP {
 		leases[strings.ToUpper(nic.MAC)] = nic.DHCP
 	}
 
-	data, err := os.ReadFile(filepath.Join(m.Dir, "dhcp.json"))
-	if err != nil {
-		return leases
-	}
-
-	current := map[string]*DHCP{}
-	if err := json.Unmarshal(data, &current); err != nil {
-		return leases
-	}
+	current, _ := m.offers.read(filepath.Join(m.Dir, "dhcp.json"))
 
 	for mac, lease := range current {
 		leases[strings.ToUpper(mac)] = lease

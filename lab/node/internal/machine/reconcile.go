@@ -42,9 +42,9 @@ type reconciler struct {
 	issued         atomic.Pointer[issued]
 	requesting     atomic.Bool
 
-	discoveryKey  string
-	discovery     atomic.Pointer[discovery.Client]
-	membershipKey string
+	discoveryKey string
+	discovery    atomic.Pointer[discovery.Client]
+	membership   membership
 
 	endpointHost  string
 	endpointTime  time.Time
@@ -99,7 +99,7 @@ func (l *life) reconcileOnce(ctx context.Context) error {
 		}
 	}
 
-	if name := l.hostname(current); name != l.node.FQDN() || (configured && l.reconciler.membershipKey == "") {
+	if name := l.hostname(current); name != l.node.FQDN() || (configured && !l.reconciler.membership.published) {
 		if err := l.node.SetHostname(name); err != nil {
 			return err
 		}
@@ -371,36 +371,57 @@ func (l *life) reconcileMembership(ctx context.Context, current config.Provider)
 
 		l.reconciler.discovery.Store(running)
 		l.reconciler.discoveryKey = key
+		l.reconciler.membership.others, l.reconciler.membership.looked = nil, time.Time{}
 	}
 
-	var (
-		local  *cluster.AffiliateSpec
-		others []cluster.AffiliateSpec
-	)
+	now := l.reconciler.membership
+	now.endpoints, now.local = l.endpoints(ctx, settings.Endpoint().Hostname()), nil
 
 	if settings.Discovery().Enabled() {
-		local = l.affiliate(current)
+		now.local = l.affiliate(current)
 	}
 
 	if running != nil {
-		if err := running.Announce(local); err != nil {
+		if err := running.Announce(now.local); err != nil {
 			return err
 		}
 
-		others = running.Affiliates()
-		slices.SortFunc(others, func(a, b cluster.AffiliateSpec) int { return strings.Compare(a.NodeID, b.NodeID) })
+		if now.mayLook() && running.News() {
+			now.look(running)
+		}
 	}
 
-	endpoints := l.endpoints(ctx, settings.Endpoint().Hostname())
-	membership := fmt.Sprintf("%+v", []any{local, local != nil && local.ControlPlane != nil, others, endpoints})
-
-	if membership == l.reconciler.membershipKey {
+	if now.published && reflect.DeepEqual(now, l.reconciler.membership) {
 		return nil
 	}
 
-	l.reconciler.membershipKey = membership
+	now.published = true
+	l.reconciler.membership = now
 
-	return l.node.SetMembership(local, others, endpoints)
+	return l.node.SetMembership(now.local, now.others, now.endpoints)
+}
+
+// membership is what the node last knew of its cluster.
+type membership struct {
+	published bool
+	local     *cluster.AffiliateSpec
+	others    []cluster.AffiliateSpec
+	looked    time.Time
+	endpoints []netip.Addr
+}
+
+// lookPause is how long each of the other nodes that are known puts off the next
+// look at them. While a large cluster comes up, every node hears of every other
+// one: without a pause they would do nothing but look.
+const lookPause = 10 * time.Millisecond
+
+func (m *membership) mayLook() bool {
+	return time.Since(m.looked) >= time.Duration(len(m.others))*lookPause
+}
+
+func (m *membership) look(running *discovery.Client) {
+	m.others, m.looked = running.Affiliates(), time.Now()
+	slices.SortFunc(m.others, func(a, b cluster.AffiliateSpec) int { return strings.Compare(a.NodeID, b.NodeID) })
 }
 
 func (l *life) affiliate(current config.Provider) *cluster.AffiliateSpec {

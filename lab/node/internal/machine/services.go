@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"runtime/debug"
 	"time"
 
 	machineapi "github.com/siderolabs/talos/pkg/machinery/api/machine"
@@ -89,6 +90,9 @@ func (l *life) startServices(ctx context.Context) error {
 	l.publish("", &machineapi.PhaseEvent{Phase: "startEverything", Action: machineapi.PhaseEvent_STOP})
 	l.publish("", &machineapi.SequenceEvent{Sequence: "boot", Action: machineapi.SequenceEvent_STOP})
 	l.node.SetStage(runtime.MachineStageRunning)
+
+	// what only the boot needed goes back to the host
+	debug.FreeOSMemory()
 
 	return nil
 }

@@ -479,10 +479,11 @@ func (n *Node) SetMembership(local *cluster.AffiliateSpec, others []cluster.Affi
 	}
 
 	n.mu.Lock()
+	before := n.affiliates
 	n.affiliates, n.endpoints = all, endpoints
 	n.mu.Unlock()
 
-	return n.publishMembership()
+	return n.publishMembership(before)
 }
 
 // ControlPlanes are the addresses of the control planes that this node knows

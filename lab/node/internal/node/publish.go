@@ -13,7 +13,6 @@ import (
 	"github.com/jsimonetti/rtnetlink/v2"
 	"github.com/siderolabs/talos/pkg/machinery/nethelpers"
 	"github.com/siderolabs/talos/pkg/machinery/resources/block"
-	"github.com/siderolabs/talos/pkg/machinery/resources/cluster"
 	configres "github.com/siderolabs/talos/pkg/machinery/resources/config"
 	etcdres "github.com/siderolabs/talos/pkg/machinery/resources/etcd"
 	hardwareres "github.com/siderolabs/talos/pkg/machinery/resources/hardware"
@@ -332,59 +331,6 @@ func (n *Node) Nodename() string {
 	}
 
 	return strings.ToLower(n.Hostname())
-}
-
-func (n *Node) publishMembership() error {
-	n.mu.Lock()
-	affiliates, endpoints, nodeID, current := n.affiliates, n.endpoints, n.nodeID, n.active
-	n.mu.Unlock()
-
-	var seen, members []resource.Resource
-
-	var controlPlanes []netip.Addr
-
-	for _, spec := range affiliates {
-		affiliate := cluster.NewAffiliate(cluster.NamespaceName, spec.NodeID)
-		*affiliate.TypedSpec() = spec
-		seen = append(seen, affiliate)
-
-		if spec.Nodename == "" {
-			continue
-		}
-
-		member := cluster.NewMember(cluster.NamespaceName, spec.Nodename)
-		*member.TypedSpec() = cluster.MemberSpec{
-			NodeID: spec.NodeID, Addresses: spec.Addresses, Hostname: spec.Hostname, MachineType: spec.MachineType,
-			OperatingSystem: spec.OperatingSystem, ControlPlane: spec.ControlPlane,
-		}
-		members = append(members, member)
-
-		if spec.MachineType.IsControlPlane() {
-			controlPlanes = append(controlPlanes, spec.Addresses...)
-		}
-	}
-
-	if err := n.replace(cluster.NamespaceName, cluster.AffiliateType, seen); err != nil {
-		return err
-	}
-
-	if err := n.replace(cluster.NamespaceName, cluster.MemberType, members); err != nil {
-		return err
-	}
-
-	identity := cluster.NewIdentity(cluster.NamespaceName, cluster.LocalIdentity)
-	identity.TypedSpec().NodeID = nodeID
-
-	info := cluster.NewInfo()
-	info.TypedSpec().ClusterID, info.TypedSpec().ClusterName = current.Cluster().ID(), current.Cluster().Name()
-
-	discovered := k8s.NewEndpoint(k8s.ControlPlaneNamespaceName, k8s.ControlPlaneDiscoveredEndpointsID)
-	discovered.TypedSpec().Addresses = controlPlanes
-
-	static := k8s.NewEndpoint(k8s.ControlPlaneNamespaceName, k8s.ControlPlaneKubernetesEndpointsID)
-	static.TypedSpec().Addresses = endpoints
-
-	return n.put(identity, info, discovered, static)
 }
 
 // PublishEtcd publishes what etcd is to be on this machine.
