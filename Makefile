@@ -6,7 +6,7 @@ BIN := .venv/bin
 SLOW_FOLDERS := tests/conformance tests/engine tests/lab tests/toolchain
 
 .DEFAULT_GOAL := help
-.PHONY: help setup toolchain kustomize browser demo lab-stop test unit check conformance format bench clean
+.PHONY: help setup toolchain kustomize browser demo lab-stop test unit check conformance format bench scale clean
 
 help: ## list what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|'
@@ -61,6 +61,9 @@ conformance: toolchain ## the lab, judged by tests that others wrote; fetches or
 
 bench: toolchain ## the figures of the project, as ratios measured in one run
 	@$(BIN)/python -m tests.bench
+
+scale: toolchain ## a cluster of 3+300 nodes in the lab: its memory and its time; about 20 minutes and 6 GB
+	@$(BIN)/python -m tests.scale
 
 clean: ## remove what `make` made, but not the lab's state
 	rm -rf .venv .toolchain .mypy_cache .pytest_cache .ruff_cache

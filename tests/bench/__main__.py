@@ -9,18 +9,17 @@ import sys
 import time
 from collections.abc import Iterator
 
-from tests.bench import loading, memory, previews, scale, state, unit_tests, waits
-from tests.bench.figure import Figure, as_markdown, as_text
+from tests.bench import loading, memory, page, previews, scale, state, unit_tests, waits
+from tests.bench.figure import Figure, as_text
 from tests.engine.site import REPOSITORY, Site
 
 CLUSTER = "homelab"
-PAGE = REPOSITORY / "docs" / "figures.md"
 ONE_CONTROL_PLANE = "count: 1\n      resources: {cores: 4"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description="The figures of the project.")
-    parser.add_argument("--write", action="store_true", help=f"also write {PAGE.relative_to(REPOSITORY)}")
+    parser.add_argument("--write", action="store_true", help=f"also write {page.PAGE.relative_to(REPOSITORY)}")
     options = parser.parse_args()
     began = time.monotonic()
     busy = os.getloadavg()[0]
@@ -33,7 +32,7 @@ def main() -> int:
     machine.append(f"measured in {time.monotonic() - began:.0f} s")
     print(as_text(figures, machine))
     if options.write:
-        PAGE.write_text(as_markdown(figures, machine), encoding="utf-8")
+        page.write(figures, machine)
     return 0 if all(figure.holds for figure in figures) else 1
 
 

@@ -57,14 +57,22 @@ def as_markdown(figures: Sequence[Figure], machine: Sequence[str]) -> str:
         "",
         *(f"* {line}" for line in machine),
         "",
+        *tables(figures),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def tables(figures: Sequence[Figure], heading: str = "##") -> list[str]:
+    """The figures in one table, then what each is made of."""
+    lines = [
         "| Figure | Measured | At most | |",
         "|---|---:|---:|---|",
         *(f"| {figure.name} | {figure.shown} | {figure.shown_limit} | {figure.verdict} |" for figure in figures),
     ]
     for figure in figures:
         if figure.details:
-            lines += ["", f"## {_sentence(figure.name)}: {figure.shown}", "", "```text", *figure.details, "```"]
-    return "\n".join(lines) + "\n"
+            lines += ["", f"{heading} {_sentence(figure.name)}: {figure.shown}", "", "```text", *figure.details, "```"]
+    return lines
 
 
 def _sentence(name: str) -> str:

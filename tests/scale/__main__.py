@@ -1,0 +1,115 @@
+"""Makes the cluster, waits for its Nodes, prints what it took; ends with 1 when a figure is over its limit."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sys
+import time
+from pathlib import Path
+
+from tests.bench import page
+from tests.bench.figure import Figure, as_text
+from tests.bench.memory import processes
+from tests.engine.site import Site
+from tests.scale import cluster, memory
+
+WORKERS = 300
+LIMIT_WORKER_MEGABYTES = 12
+LIMIT_MEGABYTES = 8000
+READY_WITHIN_SECONDS = 900.0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.scale", description=__doc__)
+    parser.add_argument(
+        "--workers", type=int, default=WORKERS, help=f"beside three control planes; {WORKERS} by default"
+    )
+    parser.add_argument("--write", action="store_true", help=f"also write its part of {page.PAGE.name}")
+    options = parser.parse_args()
+    site = cluster.site()
+    try:
+        figures, notes = _measure(site, options.workers)
+    finally:
+        site.remove()
+    print(as_text(figures, notes))
+    if options.write:
+        page.write_scale(figures, notes)
+    return 0 if all(figure.holds for figure in figures) else 1
+
+
+def _measure(site: Site, workers: int) -> tuple[list[Figure], list[str]]:
+    nodes = workers + cluster.CONTROL_PLANES
+    available, load = _available(), os.getloadavg()[0]
+    site.start()
+    cluster.write(site, workers)
+    site.ensure_stack(cluster.NAME)
+    _say(f"pulumi up of {cluster.CONTROL_PLANES}+{workers}")
+    began = time.monotonic()
+    with memory.Sampler(site) as sampler:
+        site.run("pulumi", "up", "--yes", "--non-interactive", "-s", cluster.NAME, timeout=3600)
+        updated = time.monotonic()
+        _say(f"up after {updated - began:.0f} s")
+        kubeconfig = Path(site.folder, "kubeconfig")
+        kubeconfig.write_text(cluster.output(site, "kubeconfig"))
+        cluster.wait_until_ready(
+            site, kubeconfig, nodes, READY_WITHIN_SECONDS, lambda ready: _say(f"{ready} of {nodes} Nodes are ready")
+        )
+    ready = time.monotonic()
+    _say(f"all Nodes are ready after {ready - began:.0f} s")
+    found = processes(site)
+    now, each = memory.usage(found), memory.workers(found, nodes)
+    largest = sampler.largest
+    figures = [
+        Figure(
+            f"memory of one of {workers} workers, its share of what plays all of them included",
+            each.mean + each.shared,
+            LIMIT_WORKER_MEGABYTES,
+            "MB",
+            (
+                f"{each.mean:8.1f} MB  talos-node, a process for each worker (the largest {each.largest:.1f} MB)",
+                f"{each.shared:8.1f} MB  its share of talos-kubelets and of the daemon",
+            ),
+        ),
+        Figure(
+            f"memory of the lab with {nodes} nodes",
+            now.site,
+            LIMIT_MEGABYTES,
+            "MB",
+            (
+                *memory.details(found),
+                f"{available - _available():8.1f} MB  less are available on the machine than before, its kernel's "
+                "memory and the file cache's pages that cannot go included",
+            ),
+        ),
+        Figure(
+            "the same while it came up, at its largest, with the engine and its plugins",
+            largest.site + largest.commands,
+            LIMIT_MEGABYTES,
+            "MB",
+            tuple(f"{size:8.1f} MB  {name}" for name, size in sampler.largest_commands.items()),
+        ),
+    ]
+    notes = [
+        f"{os.cpu_count()} cores, {platform.system()} {platform.release().partition('-')[0]} {platform.machine()}",
+        f"load {load:.1f} before, {os.getloadavg()[0]:.1f} at the end: of the lab, and of whatever else ran",
+        f"`pulumi up` of {cluster.CONTROL_PLANES}+{workers}: {updated - began:.0f} s; all {nodes} Nodes ready: "
+        f"{ready - began:.0f} s",
+    ]
+    return figures, notes
+
+
+def _available() -> float:
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024 / 1e6
+    raise RuntimeError("/proc/meminfo has no MemAvailable")
+
+
+def _say(words: str) -> None:
+    print(f"scale: {words}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
