@@ -61,6 +61,11 @@ class LabDirectory:
         return self.run / "kubelets.sock"
 
     @property
+    def images(self) -> Path:
+        """The images of containers that are programs."""
+        return self.run / "images.json"
+
+    @property
     def kubelets_log(self) -> Path:
         return self.root / "kubelets.log"
 

@@ -10,7 +10,7 @@ import asyncio
 import logging
 
 from lab.children import Children
-from lab.directory import LabDirectory
+from lab.directory import LabDirectory, write_json
 from lab.programs import Kubernetes
 
 RESTART_SECONDS = 1.0
@@ -29,12 +29,21 @@ class Kubelets:
 
     def start(self) -> None:
         """Start it; machines wait for its socket by themselves."""
+        images = {
+            name: {"program": str(image.program), "folders": {path: str(at) for path, at in image.folders.items()}}
+            for name, image in self._program.images.items()
+        }
+        write_json(self._directory.images, images)
         self._keeper = asyncio.create_task(self._keep())
 
     async def _keep(self) -> None:
         while True:
             child = self._children.start(
-                [str(self._program.kubelets), f"--socket={self._directory.kubelets_socket}"],
+                [
+                    str(self._program.kubelets),
+                    f"--socket={self._directory.kubelets_socket}",
+                    f"--images={self._directory.images}",
+                ],
                 folder=self._directory.run,
                 output=self._directory.kubelets_log,
                 environment={"PATH": self._path, "HOME": str(self._directory.run)},

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 NODE_VARIABLE = "LAB_TALOS_NODE"
-ETCD, KUBERNETES, KUBELETS = "etcd", "kubernetes", "talos-kubelets"
+ETCD, KUBERNETES, KUBELETS, FLUX = "etcd", "kubernetes", "talos-kubelets", "flux"
 
 
 class ProgramError(Exception):
     """A program is not there."""
+
+
+@dataclass(frozen=True)
+class Image:
+    """What a container of an image is in the lab: a program, and folders by their path in the container."""
+
+    program: Path
+    folders: Mapping[str, Path] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -20,6 +29,8 @@ class Kubernetes:
 
     folder: Path
     kubelets: Path
+    images: Mapping[str, Image]
+    """Those of which containers are programs, by their names. Containers of any other are played."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +50,11 @@ def find(*, kubernetes: bool) -> Programs:
     if named and not Path(named).is_file():
         raise ProgramError(f"{NODE_VARIABLE} names {named}, which does not exist")
     try:
-        found = Kubernetes(folder=tool(KUBERNETES).parent, kubelets=tool(KUBELETS)) if kubernetes else None
+        found = (
+            Kubernetes(folder=tool(KUBERNETES).parent, kubelets=tool(KUBELETS), images=_images(tool(FLUX).parent))
+            if kubernetes
+            else None
+        )
         folders = [tool(ETCD).parent, *([found.folder] if found else [])]
         return Programs(
             node=Path(named).resolve() if named else tool("talos-node"),
@@ -48,3 +63,14 @@ def find(*, kubernetes: bool) -> Programs:
         )
     except ToolchainError as error:
         raise ProgramError(str(error)) from None
+
+
+def _images(flux: Path) -> dict[str, Image]:
+    from toolchain.tools import FLUX_CONTROLLERS, FLUX_OPERATOR
+
+    controllers = ("source-controller", "kustomize-controller")
+    return {f"ghcr.io/fluxcd/{name}:v{FLUX_CONTROLLERS}": Image(flux / name) for name in controllers} | {
+        f"ghcr.io/controlplaneio-fluxcd/flux-operator:v{FLUX_OPERATOR}": Image(
+            flux / "flux-operator", {"/data": flux / "flux-operator-data"}
+        )
+    }

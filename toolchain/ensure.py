@@ -10,7 +10,7 @@ from toolchain import found, golang, makers
 from toolchain.errors import ToolchainError
 from toolchain.installation import Installation, Installed, Program
 from toolchain.processes import ask, duration, say, version_in
-from toolchain.store import Store, link, locked, remove, user_cache
+from toolchain.store import Store, files_in, link, locked, remove, user_cache
 from toolchain.tools import Tool, go_platform, tools
 
 DISK = "10 GB"  # the modules and the compiled packages of all builds together
@@ -151,7 +151,7 @@ class Run:
                 f"{tool.source_version}. Either install the wheel of {tool.source_version}, or move that folder and "
                 f"toolchain/tools.py to {tool.version}."
             )
-        go = golang.find_go(golang.needed_version(remaining, self.repository), self.store, scratch)
+        go = golang.find_go(golang.needed_version([tool], self.repository), self.store, scratch)
         total = sum(other.minutes for other in remaining)
         say(
             f"building {tool.name} {tool.version} from its Go modules with {go.version}: about {tool.minutes:g} min on "
@@ -165,7 +165,7 @@ class Run:
             golang.build(go, part, self.repository, files / part.output, env, scratch)
         for file in tool.copies:
             golang.copy(go, file, self.repository, files / file.output, env, scratch)
-        size = sum(path.stat().st_size for path in files.iterdir())
+        size = sum(path.stat().st_size for path in files_in(files))
         for name in tool.names:
             link(files / name.program, files / name.output)
         self._finish(tool, "built", f"with {go.version}", files, scratch)
@@ -173,7 +173,7 @@ class Run:
 
     def _finish(self, tool: Tool, origin: str, detail: str, files: Path, scratch: Path) -> None:
         """Ask a fresh program for its version, give it to the store, and take it from there."""
-        for file in files.iterdir():
+        for file in files_in(files):
             file.chmod(0o755)
         if tool.version_arguments:
             answer = ask([files / tool.programs[0], *tool.version_arguments])

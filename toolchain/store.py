@@ -50,6 +50,11 @@ def remove(path: Path) -> None:
     shutil.rmtree(path, ignore_errors=True)
 
 
+def files_in(folder: Path) -> list[Path]:
+    """The files of a tool, those in its folders included."""
+    return [path for path in sorted(folder.rglob("*")) if path.is_file()]
+
+
 def link(source: Path, target: Path) -> None:
     """Make `target` the same file as `source`: a hard link, or a copy on another file system. Never half a file."""
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -79,13 +84,13 @@ class Store:
         with locked(self._lock, shared=True):
             if not entry.exists():
                 return ""
-            for file in (entry / "files").iterdir():
-                link(file, folder / file.name)
+            for file in files_in(entry / "files"):
+                link(file, folder / file.relative_to(entry / "files"))
             return (entry / "origin").read_text()
 
     def add(self, tool: str, key: str, files: Path, origin: str, run: Path) -> None:
         """Take over a folder of finished files, and drop what the same tool had before."""
-        for file in files.iterdir():
+        for file in files_in(files):
             file.chmod(0o555)  # the same file is linked into every clone: nobody may write into it by accident
             with file.open("rb") as content:
                 os.fsync(content.fileno())  # or a power cut could leave the folder in place and the file empty

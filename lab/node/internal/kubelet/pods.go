@@ -39,6 +39,7 @@ type pods struct {
 	// networkCame is called when a pod has brought the pod network, mirrorChanged when a mirror pod came, changed or went.
 	networkCame   func()
 	mirrorChanged func()
+	containers    *containers
 
 	ctx   context.Context //nolint:containedctx // of the life of the kubelet, for what timers start
 	store cache.Store
@@ -181,6 +182,7 @@ func (p *pods) gone(object any) {
 	p.mu.Unlock()
 
 	p.network.release(pod.UID)
+	p.containers.touch()
 }
 
 // considerAll looks at every pod again, because something that the stages depend on has changed.
@@ -192,10 +194,18 @@ func (p *pods) considerAll() {
 	}
 }
 
-// consider decides what happens to a pod next, and when.
+// consider decides what happens to a pod next, and when. What the machine runs becomes what it makes of it.
 func (p *pods) consider(pod *corev1.Pod, anew bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+
+	if p.containers.runs(pod) {
+		p.containers.touch()
+
+		if !p.shuttingDown {
+			return
+		}
+	}
 
 	if !p.known || p.ctx.Err() != nil {
 		return
@@ -331,6 +341,13 @@ func (p *pods) shutDown() {
 	p.mu.Unlock()
 
 	p.considerAll()
+}
+
+func (p *pods) isShuttingDown() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+
+	return p.shuttingDown
 }
 
 // haveEnded says whether none of the pods runs any more. One whose end the API server cannot be told has ended too.

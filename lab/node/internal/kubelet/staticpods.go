@@ -12,11 +12,8 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/strategicpatch"
 	"k8s.io/klog/v2"
 
 	"cluster-stack/lab/node/internal/kubeletapi"
@@ -81,7 +78,8 @@ func (s *staticPods) set(given []kubeletapi.StaticPod) error {
 		}
 
 		key := pod.Namespace + "/" + pod.Name
-		pod.Status = staticPodStatus(pod, one.Containers, s.pods.network.hostIPs, s.statuses[key], now)
+		hostIPs := s.pods.network.hostIPs
+		pod.Status = podStatus(pod, one.Containers, hostIPs, hostIPs, s.statuses[key], now)
 		statuses[key] = pod.Status
 		wanted = append(wanted, pod)
 
@@ -220,7 +218,7 @@ func (s *staticPods) mirror(ctx context.Context, pod, mirror *corev1.Pod, node *
 		mirror = created
 	}
 
-	return s.reportStatus(ctx, mirror, pod.Status)
+	return reportStatus(ctx, s.identity, mirror, pod.Status)
 }
 
 func (s *staticPods) create(ctx context.Context, pod *corev1.Pod, node *corev1.Node) (*corev1.Pod, error) {
@@ -253,150 +251,4 @@ func (s *staticPods) remove(ctx context.Context, mirror *corev1.Pod) error {
 	}
 
 	return err
-}
-
-func (s *staticPods) reportStatus(ctx context.Context, mirror *corev1.Pod, wanted status) error {
-	ctx, cancel := context.WithTimeout(ctx, playTimeout)
-	defer cancel()
-
-	wanted.QOSClass = mirror.Status.QOSClass
-	wanted.ObservedGeneration = mirror.Generation
-
-	if apiequality.Semantic.DeepEqual(mirror.Status, wanted) {
-		return nil
-	}
-
-	before, err := json.Marshal(corev1.Pod{Status: mirror.Status})
-	if err != nil {
-		return err
-	}
-
-	after, err := json.Marshal(corev1.Pod{ObjectMeta: metav1.ObjectMeta{UID: mirror.UID}, Status: wanted})
-	if err != nil {
-		return err
-	}
-
-	patch, err := strategicpatch.CreateTwoWayMergePatch(before, after, corev1.Pod{})
-	if err != nil {
-		return err
-	}
-
-	_, err = s.identity.client.CoreV1().Pods(mirror.Namespace).Patch(
-		ctx, mirror.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "status",
-	)
-	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
-		return nil
-	}
-
-	return err
-}
-
-// staticPodStatus is the status of a static pod whose containers fare as the machine says.
-func staticPodStatus(
-	pod *corev1.Pod, states []kubeletapi.ContainerState, hostIPs []string, before status, now metav1.Time,
-) status {
-	byName := map[string]kubeletapi.ContainerState{}
-	for _, state := range states {
-		byName[state.Name] = state
-	}
-
-	result := status{
-		Phase:     corev1.PodRunning,
-		HostIP:    hostIPs[0],
-		PodIP:     hostIPs[0],
-		StartTime: before.StartTime,
-	}
-
-	if result.StartTime == nil {
-		result.StartTime = &now
-	}
-
-	for _, ip := range hostIPs {
-		result.HostIPs = append(result.HostIPs, corev1.HostIP{IP: ip})
-		result.PodIPs = append(result.PodIPs, corev1.PodIP{IP: ip})
-	}
-
-	ready := corev1.ConditionTrue
-
-	for _, container := range pod.Spec.Containers {
-		state := byName[container.Name]
-		result.ContainerStatuses = append(result.ContainerStatuses, containerStatus(pod, container, state))
-
-		if state.StartedAt == nil {
-			result.Phase = corev1.PodPending
-		}
-
-		if !state.Ready {
-			ready = corev1.ConditionFalse
-		}
-	}
-
-	for kind, value := range map[corev1.PodConditionType]corev1.ConditionStatus{
-		corev1.PodScheduled: corev1.ConditionTrue, corev1.PodReadyToStartContainers: corev1.ConditionTrue,
-		corev1.PodInitialized: corev1.ConditionTrue, corev1.ContainersReady: ready, corev1.PodReady: ready,
-	} {
-		condition := corev1.PodCondition{Type: kind, Status: value, LastTransitionTime: now}
-		if value == corev1.ConditionFalse {
-			condition.Reason = "ContainersNotReady"
-		}
-
-		for _, earlier := range before.Conditions {
-			if earlier.Type == kind && earlier.Status == value {
-				condition.LastTransitionTime = earlier.LastTransitionTime
-			}
-		}
-
-		result.Conditions = append(result.Conditions, condition)
-	}
-
-	slices.SortFunc(result.Conditions, func(one, other corev1.PodCondition) int {
-		return slices.Compare([]byte(one.Type), []byte(other.Type))
-	})
-
-	return result
-}
-
-func containerStatus(pod *corev1.Pod, container corev1.Container, state kubeletapi.ContainerState) corev1.ContainerStatus {
-	started := state.StartedAt != nil && state.FinishedAt == nil
-	id := sha256.Sum256(fmt.Appendf(nil, "%s/%s/%d", pod.Annotations[hashAnnotation], container.Name, state.Restarts))
-	image := sha256.Sum256([]byte(container.Image))
-	result := corev1.ContainerStatus{
-		Name:         container.Name,
-		Image:        container.Image,
-		RestartCount: int32(state.Restarts), //nolint:gosec
-		Ready:        state.Ready,
-		Started:      &started,
-	}
-
-	if state.StartedAt != nil {
-		result.ContainerID = "containerd://" + hex.EncodeToString(id[:])
-		result.ImageID = "sha256:" + hex.EncodeToString(image[:])
-	}
-
-	switch {
-	case started:
-		result.State.Running = &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(*state.StartedAt).Rfc3339Copy()}
-	case state.FinishedAt != nil:
-		over := &corev1.ContainerStateTerminated{
-			ExitCode:    int32(state.ExitCode), //nolint:gosec
-			Reason:      state.Reason,
-			Message:     state.Message,
-			FinishedAt:  metav1.NewTime(*state.FinishedAt).Rfc3339Copy(),
-			ContainerID: result.ContainerID,
-		}
-		if state.StartedAt != nil {
-			over.StartedAt = metav1.NewTime(*state.StartedAt).Rfc3339Copy()
-		}
-
-		result.State.Terminated = over
-	default:
-		waiting := &corev1.ContainerStateWaiting{Reason: state.Reason, Message: state.Message}
-		if waiting.Reason == "" {
-			waiting.Reason = "ContainerCreating"
-		}
-
-		result.State.Waiting = waiting
-	}
-
-	return result
 }

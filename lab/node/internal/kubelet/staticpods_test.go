@@ -61,14 +61,14 @@ func TestTheStatusOfAStaticPodFollowsItsContainers(t *testing.T) {
 		return corev1.PodCondition{}
 	}
 
-	first := staticPodStatus(pod, []kubeletapi.ContainerState{{Name: "a", StartedAt: &started, Ready: true}}, []string{"10.5.0.11"}, status{}, at)
+	first := podStatus(pod, []kubeletapi.ContainerState{{Name: "a", StartedAt: &started, Ready: true}}, []string{"10.5.0.11"}, []string{"10.5.0.11"}, status{}, at)
 	if first.Phase != corev1.PodPending || first.ContainerStatuses[1].State.Waiting == nil || of(first, corev1.PodReady).Status != corev1.ConditionFalse {
 		t.Errorf("%+v", first)
 	}
 
 	both := []kubeletapi.ContainerState{{Name: "a", StartedAt: &started, Ready: true}, {Name: "b", StartedAt: &started, Ready: true, Restarts: 3}}
 
-	second := staticPodStatus(pod, both, []string{"10.5.0.11"}, first, later)
+	second := podStatus(pod, both, []string{"10.5.0.11"}, []string{"10.5.0.11"}, first, later)
 	if ready := of(second, corev1.PodReady); second.Phase != corev1.PodRunning || ready.Status != corev1.ConditionTrue || !ready.LastTransitionTime.Equal(&later) {
 		t.Errorf("%+v", second)
 	}
@@ -83,7 +83,7 @@ func TestTheStatusOfAStaticPodFollowsItsContainers(t *testing.T) {
 
 	both[1].FinishedAt, both[1].Ready, both[1].ExitCode, both[1].Reason = &started, false, 1, "Error"
 
-	third := staticPodStatus(pod, both, []string{"10.5.0.11"}, second, later)
+	third := podStatus(pod, both, []string{"10.5.0.11"}, []string{"10.5.0.11"}, second, later)
 	if over := third.ContainerStatuses[1].State.Terminated; over == nil || over.ExitCode != 1 || of(third, corev1.ContainersReady).Status != corev1.ConditionFalse {
 		t.Errorf("%+v", third)
 	}

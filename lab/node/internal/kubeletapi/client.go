@@ -99,6 +99,15 @@ func (c *Client) SetStaticPods(ctx context.Context, pods []StaticPod) error {
 	return c.ask(ctx, Request{StaticPods: &pods})
 }
 
+// SetPodStates tells how the pods fare that the kubelet wants run.
+func (c *Client) SetPodStates(ctx context.Context, states []PodState) error {
+	if states == nil {
+		states = []PodState{} // none, which is not the same as no word of them
+	}
+
+	return c.ask(ctx, Request{PodStates: &states})
+}
+
 // Drain evicts the node's pods. Pods that stay after that time are no failure.
 func (c *Client) Drain(ctx context.Context, timeout time.Duration) error {
 	return c.ask(ctx, Request{Drain: &timeout})

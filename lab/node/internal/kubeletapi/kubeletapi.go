@@ -118,6 +118,8 @@ type Request struct {
 	Start      *Settings    `json:"start,omitempty"`
 	Apply      *NodeSpec    `json:"apply,omitempty"`
 	StaticPods *[]StaticPod `json:"staticPods,omitempty"`
+	// PodStates tells how the pods fare that the kubelet has had the machine run.
+	PodStates *[]PodState `json:"podStates,omitempty"`
 	// Drain evicts the node's pods. It gives up after that time, and that is no failure.
 	Drain *time.Duration `json:"drain,omitempty"`
 	// Shutdown ends the node's pods before the machine goes down; the answer comes when they have ended, or after that time.
@@ -163,6 +165,9 @@ type Event struct {
 	Registered *Registered      `json:"registered,omitempty"`
 	Node       *NodeStatus      `json:"node,omitempty"`
 	StaticPods *StaticPodReport `json:"staticPods,omitempty"`
+	// Pods are those that the machine has to run from now on, and Services those of the cluster.
+	Pods     *PodList     `json:"pods,omitempty"`
+	Services *ServiceList `json:"services,omitempty"`
 	// Manifest tells of an object that has been created.
 	Manifest *string `json:"manifest,omitempty"`
 	// Log is a line of the kubelet's log.

@@ -22,7 +22,7 @@ import (
 const socketMode = 0o600
 
 // Serve plays kubelets for whoever connects to the socket, until the context ends.
-func Serve(ctx context.Context, socket string, log *slog.Logger) error {
+func Serve(ctx context.Context, socket string, images kubelet.Images, log *slog.Logger) error {
 	stages, err := kubeletstages.Load()
 	if err != nil {
 		return err
@@ -68,7 +68,7 @@ func Serve(ctx context.Context, socket string, log *slog.Logger) error {
 			stop := context.AfterFunc(ctx, func() { connection.Close() }) //nolint:errcheck
 			defer stop()
 
-			machine := &machine{connection: connection, stages: stages, log: log, cancels: map[uint64]context.CancelFunc{}}
+			machine := &machine{connection: connection, stages: stages, images: images, log: log, cancels: map[uint64]context.CancelFunc{}}
 			machine.outbox.ready = make(chan struct{}, 1)
 
 			go machine.send(ctx)
@@ -82,6 +82,7 @@ func Serve(ctx context.Context, socket string, log *slog.Logger) error {
 type machine struct {
 	connection *net.UnixConn
 	stages     *kubeletstages.Stages
+	images     kubelet.Images
 	log        *slog.Logger
 	outbox     outbox
 
@@ -120,7 +121,7 @@ func (m *machine) serve(ctx context.Context) {
 		case request.Cancel != nil:
 			m.cancel(*request.Cancel)
 		case request.Start != nil && player == nil:
-			player, err = kubelet.New(*request.Start, network.DialContext, m.stages, m.outbox.event)
+			player, err = kubelet.New(*request.Start, network.DialContext, m.stages, m.images, m.outbox.event)
 			m.answer(request.ID, err)
 
 			if err != nil {
@@ -160,6 +161,8 @@ func (m *machine) handle(ctx context.Context, player *kubelet.Kubelet, request k
 			err = player.Apply(ctx, *request.Apply)
 		case request.StaticPods != nil:
 			err = player.SetStaticPods(*request.StaticPods)
+		case request.PodStates != nil:
+			err = player.SetPodStates(*request.PodStates)
 		case request.Drain != nil:
 			err = player.Drain(ctx, *request.Drain)
 		case request.Manifests != nil:
@@ -173,7 +176,7 @@ func (m *machine) handle(ctx context.Context, player *kubelet.Kubelet, request k
 		m.answer(request.ID, err)
 	}
 
-	if request.StaticPods != nil {
+	if request.StaticPods != nil || request.PodStates != nil {
 		do() // at once: the next list must not be overtaken by this one
 
 		return

@@ -32,7 +32,7 @@ func serve(t *testing.T) string {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 
-	go func() { done <- kubeletserver.Serve(ctx, socket, slog.New(slog.DiscardHandler)) }()
+	go func() { done <- kubeletserver.Serve(ctx, socket, nil, slog.New(slog.DiscardHandler)) }()
 
 	t.Cleanup(func() {
 		cancel()

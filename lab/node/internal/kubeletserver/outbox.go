@@ -30,6 +30,10 @@ func (o *outbox) add(message kubeletapi.Message) {
 		o.drop(func(earlier kubeletapi.Event) bool { return earlier.Node != nil })
 	case event.StaticPods != nil:
 		o.drop(func(earlier kubeletapi.Event) bool { return earlier.StaticPods != nil })
+	case event.Pods != nil:
+		o.drop(func(earlier kubeletapi.Event) bool { return earlier.Pods != nil })
+	case event.Services != nil:
+		o.drop(func(earlier kubeletapi.Event) bool { return earlier.Services != nil })
 	case event.Log != nil && o.lines >= maxLogLines:
 		o.dropFirstLine()
 

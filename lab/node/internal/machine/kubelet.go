@@ -75,6 +75,7 @@ func (l *life) playKubelet(ctx context.Context, settings kubeletapi.Settings) er
 	l.node.Services.Set(kubeletService, services.Running, "Started task kubelet for container kubelet")
 	l.node.Services.Health(kubeletService, true, "")
 	l.tellStaticPods()
+	l.tellPodStates()
 
 	registered := make(chan struct{}, 1)
 
@@ -125,6 +126,10 @@ func (l *life) hearKubelet(event kubeletapi.Event, registered chan<- struct{}) e
 		return l.node.PublishNodeStatus(*event.Node)
 	case event.Registered != nil:
 		wake(registered)
+	case event.Pods != nil:
+		l.wantPods(*event.Pods)
+	case event.Services != nil:
+		return l.setServices(event.Services.Services)
 	case event.StaticPods != nil:
 		return l.node.PublishStaticPodStatuses(event.StaticPods.Pods)
 	}
@@ -210,6 +215,7 @@ func (l *life) shutDownKubelet(ctx context.Context) {
 		client.Close()
 	}
 
+	l.pods.runner.Stop()
 	l.kubernetes.pods.Stop()
 }
 

@@ -127,6 +127,8 @@ func Run(dir string, console io.Writer) int {
 		Program: life.program, Log: life.containerLog, Say: system.Logs.Printf, Changed: life.tellStaticPods,
 	})
 
+	life.newPods()
+
 	return life.live(ctx, power)
 }
 
@@ -140,6 +142,7 @@ type life struct {
 
 	reconciler reconciler
 	kubernetes kubernetes
+	pods       pods
 	virtual    virtual
 }
 

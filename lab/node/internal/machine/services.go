@@ -45,6 +45,7 @@ func (l *life) startServices(ctx context.Context) error {
 	if l.hw.RunsKubernetes() {
 		go l.runKubePrism(ctx)
 		go l.runStaticPods(ctx)
+		go l.runPods(ctx)
 
 		if l.node.IsControlPlane() {
 			go l.runManifests(ctx)

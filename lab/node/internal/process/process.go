@@ -8,10 +8,13 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"runtime"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Program is what is to run. It is looked for on PATH.
@@ -21,6 +24,10 @@ type Program struct {
 	Env       []string
 	// Log takes what it says, line by line.
 	Log func(line string)
+	// Network is the network namespace that it runs in, if not the machine's own.
+	Network *os.File
+	// OwnMounts gives it a mount namespace of its own.
+	OwnMounts bool
 }
 
 // Process is a program that runs or has run.
@@ -48,15 +55,27 @@ func Start(program Program) (*Process, error) {
 	process.command.WaitDelay = drainTime
 	process.command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 
+	if program.OwnMounts {
+		process.command.SysProcAttr.Unshareflags = syscall.CLONE_NEWNS
+	}
+
 	started := make(chan error, 1)
 
 	go func() {
 		// The kernel kills the child when the thread ends that started it, so
 		// that this one is kept for as long as the child lives.
 		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
 
-		err := process.command.Start()
+		err := program.enterNetwork()
+		if err == nil {
+			err = process.command.Start()
+		}
+
+		// A thread in another network ends with this goroutine, so that nobody else gets it.
+		if program.Network == nil {
+			defer runtime.UnlockOSThread()
+		}
+
 		started <- err
 
 		if err != nil {
@@ -74,6 +93,14 @@ func Start(program Program) (*Process, error) {
 	}
 
 	return process, nil
+}
+
+func (p Program) enterNetwork() error {
+	if p.Network == nil {
+		return nil
+	}
+
+	return unix.Setns(int(p.Network.Fd()), unix.CLONE_NEWNET)
 }
 
 // PID is the process's number.

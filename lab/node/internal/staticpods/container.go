@@ -117,6 +117,7 @@ func (c *container) runOnce(ctx context.Context) (int, error) {
 
 	running, err := process.Start(process.Program{
 		Name: program.Name, Arguments: program.Arguments, Env: program.Env, Log: log,
+		Network: program.Network, OwnMounts: program.OwnMounts,
 	})
 	if err != nil {
 		return 0, err
@@ -135,9 +136,9 @@ func (c *container) runOnce(ctx context.Context) (int, error) {
 	case <-running.Done():
 	case <-failed:
 		c.machine.Say("container %s of static pod %s failed liveness probe, will be restarted", c.spec.Name, c.pod.Metadata.Name)
-		running.Stop(terminationTime)
+		running.Stop(program.grace())
 	case <-ctx.Done():
-		running.Stop(terminationTime)
+		running.Stop(program.grace())
 	}
 
 	return running.ExitCode(), nil

@@ -8,6 +8,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"os"
 	"sync"
 	"time"
 
@@ -176,6 +177,20 @@ type Program struct {
 	Name      string
 	Arguments []string
 	Env       []string
+	// Network is the pod's own network namespace, nil for the machine's.
+	Network *os.File
+	// OwnMounts gives the process a mount namespace of its own.
+	OwnMounts bool
+	// Grace is how long it may take to end; 0 for what Kubernetes takes where a pod does not say.
+	Grace time.Duration
+}
+
+func (p *Program) grace() time.Duration {
+	if p.Grace == 0 {
+		return terminationTime
+	}
+
+	return p.Grace
 }
 
 // The kubelet's times, but for the first back-off (10 s there): a lab need not
