@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 import ssl
+import sys
 import time
 from collections.abc import Callable
 from ipaddress import IPv4Address
@@ -22,7 +23,7 @@ from aiohttp import web
 from lab import certificates, control, internet
 from lab.children import Children
 from lab.datacentre import Datacentre
-from lab.directory import LabDirectory, write_json
+from lab.directory import REPOSITORY, LabDirectory, write_json
 from lab.faults.events import Events
 from lab.faults.ledger import Ledger
 from lab.hypervisor import PATH, Hypervisor
@@ -40,6 +41,7 @@ from lab.proxmox.server import Server
 from lab.schematics import Schematics
 
 HTTPS = 443
+GIT = "git.lan"
 START_SECONDS = 20.0
 
 
@@ -93,6 +95,7 @@ class Site:
         await self._start_discovery()
         if self._kubelets:
             self._kubelets.start()
+            self._start_git()
         self._ledger.on_change(self._open_or_close_proxmox)
         self._ledger.on_change(self._rewire)
         self._ledger.on_change(self._refresh_dhcp)
@@ -146,6 +149,25 @@ class Site:
 
     async def _refresh_dhcp(self) -> None:
         self._cluster.machines.refresh_dhcp()
+
+    def _start_git(self) -> None:
+        """A site with Kubernetes has a Git server, for what its clusters read from there."""
+        address = self._datacentre.names.get(GIT)
+        if address is None:
+            return
+        certificate, key = certificates.ensure_server(self._directory, GIT, address)
+        self._children.start(
+            [
+                *(sys.executable, "-m", "lab.git_server"),
+                f"--address={address}",
+                f"--certificate={certificate}",
+                f"--key={key}",
+                f"--folder={self._directory.repositories}",
+            ],
+            folder=REPOSITORY,
+            output=self._directory.root / "git.log",
+            environment={"PATH": PATH, "HOME": str(self._directory.repositories)},
+        )
 
     async def _start_discovery(self) -> None:
         """The discovery service is the real one, in a process of its own."""

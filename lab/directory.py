@@ -37,6 +37,7 @@ class LabDirectory:
             self.pulumi_state,
             self.stacks,
             self.discovery,
+            self.repositories,
         ):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
@@ -127,6 +128,11 @@ class LabDirectory:
     @property
     def discovery(self) -> Path:
         return self.root / "discovery"
+
+    @property
+    def repositories(self) -> Path:
+        """The bare repositories of the site's Git server."""
+        return self.root / "git"
 
     @property
     def pulumi_state(self) -> Path:

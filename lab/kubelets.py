@@ -30,7 +30,11 @@ class Kubelets:
     def start(self) -> None:
         """Start it; machines wait for its socket by themselves."""
         images = {
-            name: {"program": str(image.program), "folders": {path: str(at) for path, at in image.folders.items()}}
+            name: {
+                "program": str(image.program),
+                "folders": {path: str(at) for path, at in image.folders.items()},
+                "osRelease": image.os_release,
+            }
             for name, image in self._program.images.items()
         }
         write_json(self._directory.images, images)

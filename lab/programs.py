@@ -10,6 +10,15 @@ from pathlib import Path
 NODE_VARIABLE = "LAB_TALOS_NODE"
 ETCD, KUBERNETES, KUBELETS, FLUX = "etcd", "kubernetes", "talos-kubelets", "flux"
 
+# flux-operator runs in nothing but the images that its makers build upon.
+DISTROLESS = """\
+PRETTY_NAME="Distroless"
+NAME="Debian GNU/Linux"
+ID="debian"
+VERSION_ID="13"
+VERSION="Debian GNU/Linux 13 (trixie)"
+"""
+
 
 class ProgramError(Exception):
     """A program is not there."""
@@ -21,6 +30,8 @@ class Image:
 
     program: Path
     folders: Mapping[str, Path] = field(default_factory=dict)
+    os_release: str = ""
+    """Its /etc/os-release, for a program that looks at it."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +82,6 @@ def _images(flux: Path) -> dict[str, Image]:
     controllers = ("source-controller", "kustomize-controller")
     return {f"ghcr.io/fluxcd/{name}:v{FLUX_CONTROLLERS}": Image(flux / name) for name in controllers} | {
         f"ghcr.io/controlplaneio-fluxcd/flux-operator:v{FLUX_OPERATOR}": Image(
-            flux / "flux-operator", {"/data": flux / "flux-operator-data"}
+            flux / "flux-operator", {"/data": flux / "flux-operator-data"}, DISTROLESS
         )
     }

@@ -75,7 +75,7 @@ func New(
 	k.pods.containers = k.containers
 	k.services = &services{
 		identity: k.identity, pods: k.pods, report: report, needed: k.containers.any, touched: make(chan struct{}, 1),
-		becomeKnown: k.containers.touch,
+		becomeKnown: k.containers.touch, nodeName: settings.NodeName,
 	}
 	k.containers.services = k.services
 

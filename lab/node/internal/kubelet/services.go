@@ -40,6 +40,7 @@ type services struct {
 	pods     *pods
 	report   func(kubeletapi.Event)
 	needed   func() bool
+	nodeName string
 
 	token   atomic.Pointer[string]
 	renewAt time.Time
@@ -73,10 +74,17 @@ func (s *services) run(ctx context.Context) {
 	known, servicesController := s.watch(client.CoreV1().RESTClient(), "services", &corev1.Service{}, changed)
 	endpoints, endpointsController := s.watch(client.DiscoveryV1().RESTClient(), "endpointslices", &discoveryv1.EndpointSlice{}, changed)
 
-	go servicesController.RunWithContext(ctx)
-	go endpointsController.RunWithContext(ctx)
+	nodes, nodesController := s.watch(client.CoreV1().RESTClient(), "nodes", &corev1.Node{}, changed)
 
-	if !cache.WaitForCacheSync(ctx.Done(), servicesController.HasSynced, endpointsController.HasSynced) {
+	synced := []cache.InformerSynced{}
+
+	for _, controller := range []cache.Controller{servicesController, endpointsController, nodesController} {
+		go controller.RunWithContext(ctx)
+
+		synced = append(synced, controller.HasSynced)
+	}
+
+	if !cache.WaitForCacheSync(ctx.Done(), synced...) {
 		return
 	}
 
@@ -84,6 +92,7 @@ func (s *services) run(ctx context.Context) {
 
 	for {
 		list := serviceList(known, endpoints)
+		list.Pods = podRanges(nodes, s.nodeName)
 
 		if encoded, err := json.Marshal(list); err == nil && !bytes.Equal(encoded, reported) {
 			reported = encoded
@@ -185,6 +194,42 @@ func serviceList(known, endpointSlices cache.Store) *kubeletapi.ServiceList {
 	})
 
 	return list
+}
+
+// podRanges are where pods are: on which node.
+func podRanges(nodes cache.Store, own string) []kubeletapi.PodRange {
+	var ranges []kubeletapi.PodRange
+
+	for _, object := range nodes.List() {
+		node, ok := object.(*corev1.Node)
+		if !ok {
+			continue
+		}
+
+		var by netip.Addr
+
+		for _, address := range node.Status.Addresses {
+			if parsed, err := netip.ParseAddr(address.Address); err == nil && address.Type == corev1.NodeInternalIP && !by.IsValid() {
+				by = parsed
+			}
+		}
+
+		for _, cidr := range node.Spec.PodCIDRs {
+			prefix, err := netip.ParsePrefix(cidr)
+
+			switch {
+			case err != nil:
+			case node.Name == own:
+				ranges = append(ranges, kubeletapi.PodRange{Range: prefix})
+			case by.Is4() == prefix.Addr().Is4():
+				ranges = append(ranges, kubeletapi.PodRange{Range: prefix, Node: by})
+			}
+		}
+	}
+
+	slices.SortFunc(ranges, func(one, other kubeletapi.PodRange) int { return one.Range.Addr().Compare(other.Range.Addr()) })
+
+	return ranges
 }
 
 func describeService(service *corev1.Service, endpointSlices []*discoveryv1.EndpointSlice) kubeletapi.Service {

@@ -45,6 +45,8 @@ type Image struct {
 	Program string `json:"program"`
 	// Folders are folders of the lab by their path in the container.
 	Folders map[string]string `json:"folders,omitempty"`
+	// OSRelease is the image's /etc/os-release, where its program wants to see one.
+	OSRelease string `json:"osRelease,omitempty"`
 }
 
 // Mount is where a container has a volume.
@@ -60,9 +62,16 @@ type PodState struct {
 	Containers []ContainerState `json:"containers"`
 }
 
-// ServiceList are the cluster's services, as a node's proxy knows them.
+// ServiceList are the cluster's services, as a node's proxy knows them, and where its pods are.
 type ServiceList struct {
-	Services []Service `json:"services"`
+	Services []Service  `json:"services"`
+	Pods     []PodRange `json:"pods,omitempty"`
+}
+
+// PodRange are the addresses of the pods of one node. Without that node they are those of the machine itself.
+type PodRange struct {
+	Range netip.Prefix `json:"range"`
+	Node  netip.Addr   `json:"node,omitzero"`
 }
 
 // Service is one of them.

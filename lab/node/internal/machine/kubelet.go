@@ -129,7 +129,7 @@ func (l *life) hearKubelet(event kubeletapi.Event, registered chan<- struct{}) e
 	case event.Pods != nil:
 		l.wantPods(*event.Pods)
 	case event.Services != nil:
-		return l.setServices(event.Services.Services)
+		return l.setServices(*event.Services)
 	case event.StaticPods != nil:
 		return l.node.PublishStaticPodStatuses(event.StaticPods.Pods)
 	}

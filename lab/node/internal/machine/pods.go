@@ -93,7 +93,7 @@ func (l *life) setPods(wanted []kubeletapi.Pod) error {
 		l.pods.mu.Unlock()
 
 		manifest, err := podManifest(pod)
-		failures = append(failures, err, writeVolumes(pod), l.writeNames(pod))
+		failures = append(failures, err, writeVolumes(pod), l.writeEtc(pod))
 
 		manifests = append(manifests, manifest)
 	}
@@ -196,9 +196,9 @@ func replace(path string, content []byte) error {
 	return os.Rename(draft, path)
 }
 
-// writeNames writes what the pod knows of names: those of the lab, its own, and those of all services. There is no
-// name server.
-func (l *life) writeNames(pod kubeletapi.Pod) error {
+// writeEtc writes the pod's /etc: the names of the lab, its own, and those of all services, because there is no name
+// server; the authorities that the lab trusts; what its image says of itself.
+func (l *life) writeEtc(pod kubeletapi.Pod) error {
 	hosts, err := os.ReadFile("/etc/hosts")
 	if err != nil {
 		return err
@@ -231,6 +231,14 @@ func (l *life) writeNames(pod kubeletapi.Pod) error {
 	text.WriteString("\n")
 
 	etc := filepath.Join(podFolder(pod.UID), "etc")
+
+	for _, container := range pod.Containers {
+		if container.Image != nil && container.Image.OSRelease != "" {
+			if err := replace(filepath.Join(etc, "os-release"), []byte(container.Image.OSRelease)); err != nil {
+				return err
+			}
+		}
+	}
 
 	return errors.Join(
 		replace(filepath.Join(etc, "hosts"), []byte(text.String())),
@@ -406,8 +414,8 @@ func (l *life) wantPods(list kubeletapi.PodList) {
 	}
 }
 
-// setServices makes services reachable, for pods and for the machine itself.
-func (l *life) setServices(services []kubeletapi.Service) error {
+// setServices makes services and pods reachable, for pods and for the machine itself.
+func (l *life) setServices(list kubeletapi.ServiceList) error {
 	var subnets []netip.Prefix
 
 	for _, cidr := range l.node.Config().Cluster().Network().PodCIDRs() {
@@ -416,10 +424,10 @@ func (l *life) setServices(services []kubeletapi.Service) error {
 		}
 	}
 
-	failures := []error{servicerules.Apply(subnets, services)}
+	failures := []error{servicerules.Apply(subnets, list.Services), podsandbox.SetRoutes(list.Pods)}
 
 	l.pods.mu.Lock()
-	l.pods.services = services
+	l.pods.services = list.Services
 
 	var alive []kubeletapi.Pod
 	for _, known := range l.pods.alive {
@@ -429,7 +437,7 @@ func (l *life) setServices(services []kubeletapi.Service) error {
 	l.pods.mu.Unlock()
 
 	for _, pod := range alive {
-		failures = append(failures, l.writeNames(pod))
+		failures = append(failures, l.writeEtc(pod))
 	}
 
 	return errors.Join(failures...)
