@@ -11,13 +11,12 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from cluster_stack.plan.gitops.flux_versions import FLUX
-from cluster_stack.plan.gitops.objects import OPERATOR_VERSION
 from cluster_stack.plan.versions import TALOS
 from toolchain.installation import REPOSITORY
 from toolchain.schemas.__main__ import DATA, INFRASTRUCTURE, makers
 from toolchain.schemas.merging import merged
 from toolchain.schemas.reducing import reduced, shared, without_prose
-from toolchain.schemas.sources import FLUX_OPERATOR_RELEASE, FLUX_RELEASES, KUBERNETES_RELEASES
+from toolchain.schemas.sources import FLUX_RELEASES, KUBERNETES_RELEASES
 from toolchain.tools import PINS
 
 MADE = makers(INFRASTRUCTURE)
@@ -113,7 +112,6 @@ def test_kubernetes_and_flux_are_those_of_the_program() -> None:
     known = {number for talos in TALOS.values() for number in talos.kubernetes}
     assert known - set(KUBERNETES_RELEASES) == {28}, "no module of 1.28 is served"
     assert {number: f"v2.{number}.{flux.patches[-1]}" for number, flux in FLUX.items()} == FLUX_RELEASES
-    assert OPERATOR_VERSION == FLUX_OPERATOR_RELEASE
     for file, releases in ((DATA / "kubernetes.json", KUBERNETES_RELEASES), (DATA / "flux.json", FLUX_RELEASES)):
         comment = json.loads(file.read_text())["$comment"]
         assert all(release in comment for release in releases.values())
