@@ -195,7 +195,7 @@ def test_the_controllers_apply_the_components_in_their_order(cluster: Cluster) -
     for release, namespace in (("ingress-nginx", "ingress-nginx"), ("metrics-server", "kube-system")):
         cluster.until(f"{release} is applied", lambda: cluster.is_there("helmrelease", release, "-n", namespace))  # noqa: B023
     # The cluster's own things come behind all components, and those wait for their charts.
-    assert "dependency" in cluster.ready("kustomization", "cluster")[1]
+    cluster.until("they wait", lambda: "dependency" in cluster.ready("kustomization", "cluster")[1])
     assert not cluster.is_there("configmap", "greeting")
     for release, namespace in (("ingress-nginx", "ingress-nginx"), ("metrics-server", "kube-system")):
         status = json.dumps({"status": {"observedGeneration": 1, "conditions": [READY]}})

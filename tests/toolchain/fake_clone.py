@@ -23,7 +23,9 @@ from toolchain.tools import GoBuild, ModuleFile, Tool
 GO = """#!/bin/sh
 if [ "$1" = env ]; then echo go1.26.8; exit; fi
 if [ "$1" = list ]; then echo "$FAKE_GO/module"; exit; fi
-echo "$@ GOFLAGS=$GOFLAGS GOPROXY=$GOPROXY GOMODCACHE=$GOMODCACHE" >> "$FAKE_GO/go.log"
+if [ "$1" = mod ]; then exit; fi
+page=$(cat module/page 2>/dev/null)
+echo "$@ GOFLAGS=$GOFLAGS GOPROXY=$GOPROXY GOMODCACHE=$GOMODCACHE$GOFIPS140$page" >> "$FAKE_GO/go.log"
 mkdir -p "$GOMODCACHE" && echo x > "$GOMODCACHE/x"
 while [ "$1" != -o ]; do shift; done
 echo half > "$2"

@@ -16,7 +16,7 @@ from tests.toolchain.fake_clone import PLUGIN, FakeClone
 from toolchain import makers, processes
 from toolchain.errors import ToolchainError
 from toolchain.installation import Installation
-from toolchain.tools import OtherName
+from toolchain.tools import CompletedBuild, ModuleFile, OtherName, Tool
 
 
 def program(path: Path, says: str) -> None:
@@ -372,3 +372,31 @@ def test_what_is_on_request_comes_when_it_is_named(clone: FakeClone) -> None:
         clone.installation.program("proxmoxve")
     clone.run().ensure(["proxmoxve"])
     assert clone.installation.program("proxmoxve").exists()
+
+
+def test_a_module_that_lacks_a_file_is_completed_before_the_build(clone: FakeClone) -> None:
+    (clone.root / "module" / "data").mkdir()
+    (clone.root / "module" / "data" / "1.yaml").write_text("one")
+    build = CompletedBuild(
+        *("modules/proxmoxve", "example.org/cmd", "flux", "3.1.0"),
+        module="example.org",
+        lacks="page",
+        content="!",
+        settings=("GOFIPS140=latest",),
+    )
+    data = ModuleFile("modules/proxmoxve", "example.org", "data", "flux-data", "3.1.0")
+    clone.tools["flux"] = Tool("flux", "3.1.0", ("flux",), (build,), 1, "3.1.0", copies=(data,))
+    (clone.installation.repository / "modules/proxmoxve/go.sum").touch()
+    clone.run().ensure(["flux"])
+    (built,) = clone.builds()
+    assert built.endswith("latest!")
+    assert not (clone.root / "module" / "page").exists()
+    assert (clone.installation.bin / "flux-data" / "1.yaml").read_text() == "one"
+
+
+def test_a_tool_that_wants_a_newer_go_gets_it_alone(clone: FakeClone, monkeypatch: pytest.MonkeyPatch) -> None:
+    (clone.installation.repository / "modules/proxmoxve/go.mod").write_text("module example.org\n\ngo 1.27.0\n")
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(ToolchainError, match=r"fetching Go 1.27.3 with pip"):
+        clone.run().ensure([])
+    assert clone.installation.installed()["pulumi"].detail == "with go1.26.8"
