@@ -486,7 +486,7 @@ def tools() -> dict[str, Tool]:
                     FLUX_OPERATOR,
                 ),
             ),
-            minutes=4,
+            minutes=5,
             source_version=FLUX,
         ),
         Tool(
