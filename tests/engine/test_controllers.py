@@ -149,14 +149,7 @@ class Cluster:
 
     def processes(self, pod: str) -> list[int]:
         """The processes whose host name is a pod's."""
-        found = []
-        for folder in Path("/proc").glob("[0-9]*"):
-            try:
-                if f"HOSTNAME={pod}".encode() in (folder / "environ").read_bytes().split(b"\0"):
-                    found.append(int(folder.name))
-            except OSError:
-                continue
-        return found
+        return processes("environ", f"HOSTNAME={pod}")
 
     def until(self, what: str, is_so: Any) -> None:
         def ask() -> str:
@@ -164,6 +157,18 @@ class Cluster:
             return what
 
         self.site.eventually(ask, PATIENCE)
+
+
+def processes(file: str, word: str) -> list[int]:
+    """Those that have a word in their environment or on their command line."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if word.encode() in (folder / file).read_bytes().split(b"\0"):
+                found.append(int(folder.name))
+        except OSError:  # it has ended
+            continue
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -254,6 +259,18 @@ def test_a_program_that_dies_is_started_again(cluster: Cluster) -> None:
     )
     cluster.until("it is ready", lambda: cluster.ready("pod", name)[0] == "True")
     assert cluster.processes(name) != [process]
+
+
+def test_programs_outlive_the_kubelet(cluster: Cluster) -> None:
+    pod = cluster.pod("app=source-controller")
+    before = cluster.processes(pod["metadata"]["name"])
+    (player,) = processes("cmdline", f"--socket={cluster.site.lab.kubelets_socket}")
+    os.kill(player, signal.SIGKILL)
+    cluster.until("another one plays", lambda: processes("cmdline", f"--socket={cluster.site.lab.kubelets_socket}"))
+    # The new kubelet has come to know its pods when it tells of one that begins now.
+    cluster.kubectl("run", "late", "--image=example.org/late")
+    cluster.kubectl("wait", "--for=condition=Ready", "pod/late", "--timeout=120s")
+    assert cluster.processes(pod["metadata"]["name"]) == before
 
 
 def test_a_pod_that_is_deleted_takes_its_program_along(cluster: Cluster) -> None:

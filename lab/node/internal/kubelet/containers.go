@@ -128,7 +128,11 @@ func (c *containers) run(ctx context.Context) {
 
 // reconcile has the machine run what the cluster wants run, and tells the cluster how it fares.
 func (c *containers) reconcile(ctx context.Context) error {
-	if !c.pods.areKnown() || c.pods.isShuttingDown() {
+	if !c.pods.areKnown() {
+		return nil
+	}
+
+	if c.pods.isShuttingDown() {
 		return c.tell(nil)
 	}
 
@@ -164,13 +168,14 @@ func (c *containers) reconcile(ctx context.Context) error {
 	return errors.Join(failures...)
 }
 
-// tell has the machine run the pods that are prepared and not to end.
+// tell has the machine run the pods that are prepared and not to end. What it runs since before this kubelet it goes
+// on with, until all of that is prepared.
 func (c *containers) tell(wanted []*corev1.Pod) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 
-	if wanted == nil && !c.told {
-		return nil // what the machine runs since before this kubelet it goes on with
+	if !c.told {
+		return nil
 	}
 
 	known := map[podID]*preparedPod{}
@@ -179,6 +184,10 @@ func (c *containers) tell(wanted []*corev1.Pod) error {
 	for _, pod := range wanted {
 		prepared := c.prepared[pod.UID]
 		if prepared == nil {
+			if _, runs := c.states[pod.UID]; runs && pod.DeletionTimestamp == nil {
+				return nil
+			}
+
 			continue
 		}
 

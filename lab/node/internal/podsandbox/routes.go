@@ -14,8 +14,11 @@ import (
 // protocolOfPods marks the routes that are of the pod network: one that is not in use by anybody.
 const protocolOfPods = 201
 
-// SetRoutes makes the machine know the pods of other nodes by way of those nodes, and no pod of its own but those
-// that have a network: to the others, which are played, nothing can be sent.
+// loopback is the index of that link in every network namespace.
+const loopback = 1
+
+// SetRoutes makes the machine know the pods of other nodes by way of those nodes. For pods of its own that have no
+// network, because they are played, it answers itself: there is nothing that listens, so that connections are refused.
 func SetRoutes(ranges []kubeletapi.PodRange) error {
 	connection, err := rtnetlink.Dial(nil)
 	if err != nil {
@@ -32,12 +35,13 @@ func SetRoutes(ranges []kubeletapi.PodRange) error {
 		}
 
 		message := &rtnetlink.RouteMessage{
-			Family: unix.AF_INET, Table: unix.RT_TABLE_MAIN, Protocol: protocolOfPods, Type: unix.RTN_UNREACHABLE,
-			Scope: unix.RT_SCOPE_UNIVERSE, DstLength: uint8(one.Range.Bits()), //nolint:gosec // at most 32
-			Attributes: rtnetlink.RouteAttributes{Dst: one.Range.Masked().Addr().AsSlice()},
+			Family: unix.AF_INET, Table: unix.RT_TABLE_MAIN, Protocol: protocolOfPods, Type: unix.RTN_LOCAL,
+			Scope: unix.RT_SCOPE_HOST, DstLength: uint8(one.Range.Bits()), //nolint:gosec // at most 32
+			Attributes: rtnetlink.RouteAttributes{Dst: one.Range.Masked().Addr().AsSlice(), OutIface: loopback},
 		}
 		if one.Node.IsValid() {
-			message.Type, message.Attributes.Gateway = unix.RTN_UNICAST, one.Node.AsSlice()
+			message.Type, message.Scope = unix.RTN_UNICAST, unix.RT_SCOPE_UNIVERSE
+			message.Attributes.OutIface, message.Attributes.Gateway = 0, one.Node.AsSlice()
 		}
 
 		wanted[key(message)] = message
