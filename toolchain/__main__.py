@@ -41,7 +41,7 @@ def arguments() -> argparse.ArgumentParser:
         nargs="*",
         metavar="NAME",
         help="pulumi, talos, proxmoxve, talosctl, etcd, kubernetes, kustomize, talos-node, talos-kubelets; by default "
-        "these. On request: bpg-acceptance, tofu",
+        "these. On request: bpg-acceptance, talos-integration, tofu",
     )
     commands.add_parser("status", help="what is used, in which version, from where")
     commands.add_parser("environment", help="print the variables that make a shell use it, for eval")

@@ -81,6 +81,10 @@ PINS = (
     Pin("talosctl", "github.com/siderolabs/talos/pkg/machinery", f"v{TALOS}", "goes with it"),
     Pin("talosctl", "github.com/siderolabs/ethtool", "v0.4.0-sidero", _TALOS_FORK),
     Pin("talosctl", "github.com/siderolabs/wgctrl-go", "v0.0.0-20251029173431-c4fd5f6a4e72", _TALOS_FORK),
+    Pin("talos-integration", "github.com/siderolabs/talos", f"v{TALOS}", "its own tests of its API"),
+    Pin("talos-integration", "github.com/siderolabs/talos/pkg/machinery", f"v{TALOS}", "goes with it"),
+    Pin("talos-integration", "github.com/siderolabs/ethtool", "v0.4.0-sidero", _TALOS_FORK),
+    Pin("talos-integration", "github.com/siderolabs/wgctrl-go", "v0.0.0-20251029173431-c4fd5f6a4e72", _TALOS_FORK),
     Pin("bpg-acceptance", "github.com/bpg/terraform-provider-proxmox", f"v{BPG}", "the tests of the bridged provider"),
     Pin("tofu", "github.com/opentofu/opentofu", f"v{TOFU}", "the tests drive it; its newest release here"),
     Pin(
@@ -521,6 +525,23 @@ def tools() -> dict[str, Tool]:
             ),
             minutes=3,
             source_version=BPG,
+            on_request=True,
+        ),
+        Tool(
+            name="talos-integration",
+            version=TALOS,
+            programs=("talos-integration.test",),
+            builds=(
+                GoTests(
+                    "toolchain/modules/talos-integration",
+                    "github.com/siderolabs/talos/internal/integration",
+                    "talos-integration.test",
+                    TALOS,
+                    tags="integration,integration_api,integration_k8s",  # the last: they ask Kubernetes, too
+                ),
+            ),
+            minutes=1.5,
+            source_version=TALOS,
             on_request=True,
         ),
         Tool(
