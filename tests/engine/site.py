@@ -18,10 +18,8 @@ from cluster_stack.automation import Changes, Outputs, Result
 from lab.control import Client
 from lab.datacentre import DEFAULT_FILE
 from lab.directory import LabDirectory, write_text
-
-REPOSITORY = Path(__file__).resolve().parents[2]
-PROGRAM = ("Pulumi.yaml", "__main__.py", "cluster_stack", "clusters", "stacks")
-"""What a `pulumi up` reads. Copied, so that tests edit cluster.yaml files that nobody else looks at."""
+from tests import project
+from tests.project import REPOSITORY
 
 
 class Site:
@@ -30,17 +28,7 @@ class Site:
     def __init__(self, *, kubernetes: bool = False) -> None:
         """Without Kubernetes the machines are up much sooner, and most tests do not need it."""
         self.folder = Path(tempfile.mkdtemp(prefix="site-"))
-        self.project = self.folder / "project"
-        self.project.mkdir()
-        for name in PROGRAM:
-            source = REPOSITORY / name
-            if source.is_dir():
-                ignored = shutil.ignore_patterns("__pycache__", "Pulumi.*.yaml")
-                shutil.copytree(source, self.project / name, ignore=ignored)
-            else:
-                shutil.copy(source, self.project / name)
-        # Where Pulumi.yaml says that the virtual environment is.
-        (self.project / ".venv").symlink_to(sys.prefix)
+        self.project = project.copy(self.folder / "project")
         self.lab = LabDirectory(self.folder / "lab")
         self.control = Client(self.lab)
         if not kubernetes:

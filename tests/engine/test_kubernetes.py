@@ -21,11 +21,12 @@ NAME = "kube"
 VIP = "10.42.0.50"
 CONTROL_PLANES = ("10.42.0.51", "10.42.0.52", "10.42.0.53")
 WORKER = "10.42.0.61"
+BEFORE, AFTER = "v1.35.3", "v1.36.1"
 CLUSTER = f"""
 metadata: {{name: {NAME}}}
 cluster:
   talos: {{version: v1.13.0, platform: nocloud}}
-  kubernetes: {{vip: {VIP}}}
+  kubernetes: {{vip: {VIP}, version: {BEFORE}}}
   topology:
     controlPlane: {{count: 3, resources: {{cores: 2, memory: 4096, disk: 20}}}}
     workers: {{count: 1, resources: {{cores: 2, memory: 4096, disk: 20}}}}
@@ -40,10 +41,13 @@ proxmox:
     ipRanges: {{controlPlane: 10.42.0.51-10.42.0.59, workers: 10.42.0.61-10.42.0.69}}
   vm: {{idBase: 700}}
 """
-INLINE = {
-    "name": "greeting",
-    "contents": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: greeting}\ndata: {word: hello}\n",
-}
+GREETING = """
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: greeting, namespace: default}
+data: {word: hello}
+"""
+INLINE = {"name": "greeting", "contents": GREETING}
 WEB = """
 apiVersion: apps/v1
 kind: Deployment
@@ -199,6 +203,21 @@ def test_a_new_inline_manifest_is_applied(cluster: Cluster) -> None:
     cluster.until(
         "it is there", lambda: "hello" in cluster.kubectl("get", "configmap", "greeting", "-o", "yaml", check=False)
     )
+
+
+def test_upgrade_k8s_moves_every_component_and_takes_away_what_is_in_no_manifest(cluster: Cluster) -> None:
+    patch = json.dumps({"cluster": {"inlineManifests": {"$patch": "delete"}}})
+    for node in CONTROL_PLANES:
+        cluster.talosctl("patch", "mc", "--patch", patch, node=node)
+    # Machines have no images in the lab, so there is nothing to pull before.
+    said = cluster.talosctl("upgrade-k8s", "--to", AFTER.removeprefix("v"), "--pre-pull-images=false")
+    assert "deleted ConfigMap/default/greeting" in said
+    assert "NotFound" in cluster.kubectl("get", "configmap", "greeting", check=False)
+    nodes = cluster.get("nodes")["items"]
+    assert {node["status"]["nodeInfo"]["kubeletVersion"] for node in nodes} == {AFTER}
+    pods = cluster.get("pods", "-n", "kube-system", "-l", f"k8s-app in ({','.join(SERVERS)})")["items"]
+    assert {pod["spec"]["containers"][0]["image"].rpartition(":")[2] for pod in pods} == {AFTER}
+    cluster.until("all nodes are ready", lambda: list(cluster.nodes().values()) == [True] * 4)
 
 
 def test_a_deployment_runs_and_a_budget_holds_a_drain_up(cluster: Cluster) -> None:

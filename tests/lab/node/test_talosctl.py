@@ -290,6 +290,19 @@ def test_events_and_logs(site: Site, machines: dict[str, Machine], cluster: Clus
     assert "is not simulated" in cluster.attempt("netstat", node=address).stderr
 
 
+def test_files_and_disks_are_looked_at(site: Site, machines: dict[str, Machine], cluster: Cluster) -> None:
+    address = CONTROL_PLANES["cp1"]
+    assert "member" in cluster("list", "/var/lib/etcd", node=address)
+    assert f"{address}        cp1" in cluster("read", "/etc/hosts", node=address)
+    assert "no such file or directory" in cluster.attempt("list", "/var/lib/etcd", node=WORKER).stderr
+    assert "is not simulated" in cluster.attempt("list", "/usr/bin", node=address).stderr
+    volumes = [volume["spec"] for volume in cluster.resources("discoveredvolumes", address)]
+    assert [volume["partition_label"] for volume in volumes if "parent" in volume] == ["META", "STATE", "EPHEMERAL"]
+    refused = cluster.attempt("wipe", "disk", "sda", node=address)
+    assert 'blockdevice "sda" is in use by volume' in refused.stderr
+    assert 'blockdevice "sdz" not found' in cluster.attempt("wipe", "disk", "sdz", node=address).stderr
+
+
 def test_health_goes_as_far_as_kubernetes(site: Site, machines: dict[str, Machine], cluster: Cluster) -> None:
     health = cluster.attempt("health", "--wait-timeout", "30s")
     assert "waiting for all nodes to finish boot sequence: OK" in health.stderr

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	cosiapi "github.com/cosi-project/runtime/api/v1alpha1"
 	"github.com/cosi-project/runtime/pkg/state/protobuf/server"
@@ -42,6 +43,7 @@ type Server struct {
 // New makes the gRPC server of machined.
 func New(ctx context.Context, node *node.Node) *grpc.Server {
 	options := append(authz.Interceptors(authz.Metadata, authz.Rules), notSimulated()...)
+	options = append(options, logged(node.Logs.Service("machined").Append)...)
 	grpcServer := grpc.NewServer(append(options, grpc.MaxRecvMsgSize(constants.GRPCMaxMessageSize))...)
 	api := &Server{node: node, ended: ctx.Done()}
 
@@ -98,6 +100,35 @@ func notSimulated() []grpc.ServerOption {
 			}
 
 			return status.Errorf(codes.Unimplemented, "%s is not simulated: this is a node of the lab, not a Talos machine", method)
+		}),
+	}
+}
+
+// logged writes each call into the log of machined, as Talos does.
+func logged(write func(line string)) []grpc.ServerOption {
+	tell := func(method string, began time.Time, err error) {
+		outcome := "Success"
+		if err != nil {
+			outcome = err.Error()
+		}
+
+		write(fmt.Sprintf("%s [%s] %s %s", status.Code(err), method, time.Since(began), outcome))
+	}
+
+	return []grpc.ServerOption{
+		grpc.ChainUnaryInterceptor(func(ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+			began := time.Now()
+			reply, err := handler(ctx, request)
+			tell(info.FullMethod, began, err)
+
+			return reply, err
+		}),
+		grpc.ChainStreamInterceptor(func(server any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+			began := time.Now()
+			err := handler(server, stream)
+			tell(info.FullMethod, began, err)
+
+			return err
 		}),
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	"github.com/siderolabs/talos/pkg/machinery/api/common"
 	"github.com/siderolabs/talos/pkg/machinery/api/machine"
@@ -18,9 +19,14 @@ import (
 	"google.golang.org/protobuf/types/known/emptypb"
 
 	"cluster-stack/lab/node/internal/etcd"
+	"cluster-stack/lab/node/internal/services"
 )
 
-const snapshotChunk = 32 << 10
+const (
+	snapshotChunk = 32 << 10
+	// serviceStep is how often a service is looked at that is about to end.
+	serviceStep = 20 * time.Millisecond
+)
 
 // member is this control plane's etcd member, prepared at least.
 func (s *Server) member(what string) (*etcd.Member, error) {
@@ -160,6 +166,17 @@ func (s *Server) EtcdLeaveCluster(ctx context.Context, _ *machine.EtcdLeaveClust
 
 	if err := member.Leave(ctx, s.node.ControlPlanes()); err != nil {
 		return nil, err
+	}
+
+	// Talos answers when the service has ended.
+	for !s.node.Services.Is("etcd", services.Finished) {
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-s.ended:
+			return nil, status.Error(codes.Unavailable, "the machine is going down")
+		case <-time.After(serviceStep):
+		}
 	}
 
 	return &machine.EtcdLeaveClusterResponse{Messages: []*machine.EtcdLeaveCluster{{}}}, nil

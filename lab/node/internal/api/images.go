@@ -9,7 +9,6 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"cluster-stack/lab/node/internal/factory"
 	"cluster-stack/lab/node/internal/images"
@@ -65,7 +64,7 @@ type imageServer struct {
 	node *node.Node
 }
 
-// List answers the images that have been pulled.
+// List answers the images that are there.
 func (s *imageServer) List(
 	in *machine.ImageServiceListRequest, stream grpc.ServerStreamingServer[machine.ImageServiceListResponse],
 ) error {
@@ -74,15 +73,13 @@ func (s *imageServer) List(
 		return err
 	}
 
-	found, err := s.node.Images.List(place)
+	found, err := listed(s.node, place)
 	if err != nil {
 		return err
 	}
 
 	for _, image := range found {
-		if err := stream.Send(&machine.ImageServiceListResponse{
-			Name: image.Name, Digest: image.Digest, CreatedAt: timestamppb.New(image.Pulled),
-		}); err != nil {
+		if err := stream.Send(image); err != nil {
 			return err
 		}
 	}
@@ -116,14 +113,14 @@ func (s *Server) ImageList(in *machine.ImageListRequest, stream grpc.ServerStrea
 		return err
 	}
 
-	found, err := s.node.Images.List(place)
+	found, err := listed(s.node, place)
 	if err != nil {
 		return err
 	}
 
 	for _, image := range found {
 		if err := stream.Send(&machine.ImageListResponse{
-			Name: image.Name, Digest: image.Digest, CreatedAt: timestamppb.New(image.Pulled),
+			Name: image.Name, Digest: image.Digest, CreatedAt: image.CreatedAt,
 		}); err != nil {
 			return err
 		}

@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"strings"
 	"time"
 
 	"github.com/siderolabs/talos/pkg/machinery/api/common"
@@ -217,19 +216,4 @@ func (s *Server) Logs(in *machine.LogsRequest, stream grpc.ServerStreamingServer
 // LogsContainers answers the names that have logs.
 func (s *Server) LogsContainers(context.Context, *emptypb.Empty) (*machine.LogsContainersResponse, error) {
 	return &machine.LogsContainersResponse{Messages: []*machine.LogsContainer{{Ids: s.node.Services.IDs()}}}, nil
-}
-
-// Read answers the few files that clients read to learn about the machine.
-func (s *Server) Read(in *machine.ReadRequest, stream grpc.ServerStreamingServer[common.Data]) error {
-	files := map[string]string{
-		"/proc/sys/kernel/random/boot_id": s.node.BootID,
-		"/etc/hostname":                   s.node.FQDN(),
-	}
-
-	content, ok := files[in.Path]
-	if !ok {
-		return status.Errorf(codes.Unimplemented, "reading %s is not simulated: the lab's nodes have no file system", in.Path)
-	}
-
-	return stream.Send(&common.Data{Bytes: []byte(strings.TrimSpace(content) + "\n")})
 }

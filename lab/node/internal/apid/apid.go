@@ -6,10 +6,12 @@ package apid
 import (
 	"context"
 	"crypto/tls"
+	"fmt"
 	"net"
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/siderolabs/grpc-proxy/proxy"
 	"github.com/siderolabs/talos/pkg/machinery/constants"
@@ -48,6 +50,8 @@ type Server struct {
 	Maintenance bool
 	// Machined is the machine's own API.
 	Machined *grpc.Server
+	// Log takes a line for each call.
+	Log func(line string)
 }
 
 const pipeBytes = 64 << 10
@@ -94,6 +98,7 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 		grpc.UnknownServiceHandler(proxy.TransparentHandler(router.direct, proxy.WithStreamedDetector(streamed.MatchString))),
 		grpc.MaxRecvMsgSize(constants.GRPCMaxMessageSize),
 		grpc.SharedWriteBuffer(true),
+		grpc.ChainStreamInterceptor(s.logged),
 	)...)
 
 	stop := context.AfterFunc(ctx, server.Stop)
@@ -105,6 +110,26 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 func callOptions() grpc.DialOption {
 	return grpc.WithDefaultCallOptions(
 		grpc.MaxCallRecvMsgSize(constants.GRPCMaxMessageSize), grpc.ForceCodecV2(proxy.Codec()))
+}
+
+// logged writes each call into the daemon's log when it has ended, as Talos does.
+func (s *Server) logged(server any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+	began := time.Now()
+	err := handler(server, stream)
+
+	if s.Log != nil {
+		s.Log(fmt.Sprintf("%s [%s] %s stream %s", status.Code(err), info.FullMethod, time.Since(began), errorText(err)))
+	}
+
+	return err
+}
+
+func errorText(err error) string {
+	if err == nil {
+		return "Success"
+	}
+
+	return err.Error()
 }
 
 type router struct {

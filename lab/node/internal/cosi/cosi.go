@@ -69,20 +69,22 @@ func New(ctx context.Context) (state.State, error) {
 	}
 
 	for _, kind := range []meta.ResourceWithRD{
-		&block.Disk{}, &block.SystemDisk{}, &block.VolumeStatus{}, &block.DiscoveredVolume{},
+		&block.Disk{}, &block.SystemDisk{}, &block.VolumeStatus{}, &block.DiscoveredVolume{}, &block.MountStatus{}, &block.VolumeConfig{},
 		&cluster.Affiliate{}, &cluster.Config{}, &cluster.Identity{}, &cluster.Info{}, &cluster.Member{},
 		&config.MachineConfig{}, &config.MachineType{},
 		&etcd.Config{}, &etcd.Member{}, &etcd.Spec{},
-		&hardware.PCIDevice{}, &hardware.SystemInformation{},
+		&hardware.MemoryModule{}, &hardware.PCIDevice{}, &hardware.PCRStatus{}, &hardware.Processor{}, &hardware.SystemInformation{},
 		&k8s.AdmissionControlConfig{}, &k8s.APIServerConfig{}, &k8s.AuditPolicyConfig{}, &k8s.AuthorizationConfig{},
 		&k8s.BootstrapManifestsConfig{}, &k8s.ConfigStatus{}, &k8s.ControllerManagerConfig{}, &k8s.Endpoint{},
 		&k8s.ExtraManifestsConfig{}, &k8s.Manifest{}, &k8s.ManifestStatus{},
 		&k8s.KubeletSpec{}, &k8s.KubePrismStatuses{}, &k8s.Nodename{}, &k8s.NodeStatus{}, &k8s.SchedulerConfig{}, &k8s.SecretsStatus{},
 		&k8s.StaticPod{}, &k8s.StaticPodStatus{},
-		&network.AddressStatus{}, &network.HostnameStatus{}, &network.LinkStatus{}, &network.NodeAddress{},
+		&network.AddressStatus{}, &network.HostnameStatus{}, &network.LinkStatus{}, &network.NfTablesChain{}, &network.NodeAddress{},
+		&network.ProbeSpec{},
 		&network.ResolverStatus{}, &network.RouteStatus{}, &network.Status{},
-		&runtime.BootedEntry{}, &runtime.Diagnostic{}, &runtime.ExtensionStatus{}, &runtime.MachineStatus{}, &runtime.MetaKey{},
-		&runtime.PlatformMetadata{}, &runtime.SecurityState{}, &runtime.Version{},
+		&runtime.BootedEntry{}, &runtime.Diagnostic{}, &runtime.Environment{}, &runtime.ExtensionStatus{}, &runtime.KernelCmdline{},
+		&runtime.MachineStatus{}, &runtime.MetaKey{},
+		&runtime.PlatformMetadata{}, &runtime.SBOMItem{}, &runtime.SecurityState{}, &runtime.Version{},
 		&time.Status{},
 		&v1alpha1.Service{},
 	} {

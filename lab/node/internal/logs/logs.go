@@ -6,6 +6,9 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -85,6 +88,18 @@ func (b *Buffer) Read(ctx context.Context, tail int, follow bool, send func(line
 	}
 }
 
+// Text is all that is there.
+func (b *Buffer) Text() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+
+	if len(b.lines) == 0 {
+		return ""
+	}
+
+	return strings.Join(b.lines, "\n") + "\n"
+}
+
 // Logs are the logs of one machine.
 type Logs struct {
 	Kernel *Buffer
@@ -123,6 +138,14 @@ func (l *Logs) Service(id string) *Buffer {
 	}
 
 	return buffer
+}
+
+// IDs are the services that have ever logged, in order.
+func (l *Logs) IDs() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+
+	return slices.Sorted(maps.Keys(l.service))
 }
 
 // Has reports whether the service has ever logged.

@@ -111,7 +111,7 @@ func whyRestarted(err error) string {
 	return fmt.Sprintf("Error running Containerd(etcd), going to restart forever: task %q failed: %s", etcdService, err)
 }
 
-func (l *life) etcdData() string { return filepath.Join(l.node.Disk().Partition("EPHEMERAL"), "etcd") }
+func (l *life) etcdData() string { return node.EtcdData(l.node.Disk()) }
 
 func (l *life) prepareEtcd() (*etcd.Member, error) {
 	spec, err := l.etcdSpec()

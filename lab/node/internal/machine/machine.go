@@ -378,7 +378,7 @@ func (l *life) serveAPI(ctx context.Context, machined *grpc.Server, maintenance 
 	}
 
 	server := &apid.Server{
-		Identity: identity, Machined: machined, Maintenance: maintenance,
+		Identity: identity, Machined: machined, Maintenance: maintenance, Log: l.node.Logs.Service("apid").Append,
 		Local: func(target string) bool {
 			for _, address := range l.node.AllIPs() {
 				if address.String() == target {

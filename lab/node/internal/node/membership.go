@@ -24,6 +24,10 @@ func (n *Node) publishMembership(before []cluster.AffiliateSpec) error {
 		return err
 	}
 
+	if err := n.publishDifferent(others(before, nodeID), others(affiliates, nodeID), toldResource); err != nil {
+		return err
+	}
+
 	if err := n.publishDifferent(byNodename(before), byNodename(affiliates), memberResource); err != nil {
 		return err
 	}
@@ -60,6 +64,14 @@ func byNodeID(list []cluster.AffiliateSpec) map[resource.ID]cluster.AffiliateSpe
 	return found
 }
 
+// others are all but this machine.
+func others(list []cluster.AffiliateSpec, nodeID string) map[resource.ID]cluster.AffiliateSpec {
+	found := byNodeID(list)
+	delete(found, nodeID)
+
+	return found
+}
+
 // byNodename has those that are members: who has a name in Kubernetes.
 func byNodename(list []cluster.AffiliateSpec) map[resource.ID]cluster.AffiliateSpec {
 	found := make(map[resource.ID]cluster.AffiliateSpec, len(list))
@@ -78,6 +90,17 @@ func affiliateResource(id resource.ID, spec cluster.AffiliateSpec) resource.Reso
 	*affiliate.TypedSpec() = spec
 
 	return affiliate
+}
+
+// discoveryRegistry begins the names of what the discovery service has told.
+const discoveryRegistry = "service/"
+
+// toldResource is a machine as the discovery service has told of it.
+func toldResource(id resource.ID, spec cluster.AffiliateSpec) resource.Resource {
+	told := cluster.NewAffiliate(cluster.RawNamespaceName, discoveryRegistry+id)
+	*told.TypedSpec() = spec
+
+	return told
 }
 
 func memberResource(id resource.ID, spec cluster.AffiliateSpec) resource.Resource {

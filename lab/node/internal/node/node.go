@@ -18,6 +18,7 @@ import (
 
 	"github.com/cosi-project/runtime/pkg/state"
 	"github.com/google/uuid"
+	"github.com/siderolabs/talos/pkg/machinery/api/common"
 	"github.com/siderolabs/talos/pkg/machinery/api/machine"
 	"github.com/siderolabs/talos/pkg/machinery/config"
 	"github.com/siderolabs/talos/pkg/machinery/resources/cluster"
@@ -85,7 +86,7 @@ type Node struct {
 	endpoints     []netip.Addr
 	stage         stage
 	lastReported  string
-	sequenceTaken bool
+	sequence      string // the one that ends this boot, "" while none runs
 
 	metaMu sync.Mutex
 
@@ -307,17 +308,26 @@ func (n *Node) CheckControlPlane(what string) error {
 // ErrLocked means that another sequence runs already.
 var ErrLocked = errors.New("locked")
 
-// Start asks for a sequence; a second one while one runs is refused.
+// Start asks for a sequence. While one runs that Talos would break off for it,
+// a second one is refused, but for a reboot of a machine that reboots; what
+// Talos would not do either it says yes to, and tells of it in an event.
 func (n *Node) Start(sequence Sequence) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 
-	if n.sequenceTaken {
+	switch {
+	case n.sequence == "":
+		n.sequence = sequence.Name
+		n.Sequences <- sequence
+	case sequence.Name == "reboot" && n.sequence == "reboot":
+	case sequence.Name == "shutdown" || (sequence.Name == "reboot" && n.sequence == "reset"):
 		return fmt.Errorf("error acquiring sequence lock: %w", ErrLocked)
+	default:
+		n.Events.Publish("", &machine.SequenceEvent{
+			Sequence: sequence.Name, Action: machine.SequenceEvent_NOOP,
+			Error: &common.Error{Code: common.Code_LOCKED, Message: fmt.Sprintf("sequence not started: %s", ErrLocked)},
+		})
 	}
-
-	n.sequenceTaken = true
-	n.Sequences <- sequence
 
 	return nil
 }
@@ -327,7 +337,7 @@ func (n *Node) Busy() bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 
-	return n.sequenceTaken
+	return n.sequence != ""
 }
 
 // Network is the network that the machine has set up.

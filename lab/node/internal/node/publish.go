@@ -9,13 +9,10 @@ import (
 
 	"github.com/cosi-project/runtime/pkg/resource"
 	"github.com/cosi-project/runtime/pkg/state"
-	"github.com/dustin/go-humanize"
 	"github.com/jsimonetti/rtnetlink/v2"
 	"github.com/siderolabs/talos/pkg/machinery/nethelpers"
-	"github.com/siderolabs/talos/pkg/machinery/resources/block"
 	configres "github.com/siderolabs/talos/pkg/machinery/resources/config"
 	etcdres "github.com/siderolabs/talos/pkg/machinery/resources/etcd"
-	hardwareres "github.com/siderolabs/talos/pkg/machinery/resources/hardware"
 	"github.com/siderolabs/talos/pkg/machinery/resources/k8s"
 	networkres "github.com/siderolabs/talos/pkg/machinery/resources/network"
 	"github.com/siderolabs/talos/pkg/machinery/resources/runtime"
@@ -62,17 +59,15 @@ func (n *Node) publishConfig() error {
 		}
 	}
 
+	if err := n.publishSettings(active); err != nil {
+		return err
+	}
+
 	return n.put(configres.NewMachineConfigWithID(active, configres.ActiveID), machineType)
 }
 
 // PublishHardware publishes what does not change while the machine runs.
 func (n *Node) PublishHardware() error {
-	system := hardwareres.NewSystemInformation(hardwareres.SystemInformationID)
-	*system.TypedSpec() = hardwareres.SystemInformationSpec{
-		Manufacturer: "QEMU", ProductName: "Standard PC (Q35 + ICH9, 2009)", Version: "pc-q35-9.2", UUID: n.Hardware.UUID,
-		WakeUpType: "Power Switch",
-	}
-
 	platform := runtime.NewPlatformMetadataSpec(runtime.NamespaceName, runtime.PlatformMetadataID)
 	platform.TypedSpec().Platform = n.Image.Platform
 
@@ -89,13 +84,9 @@ func (n *Node) PublishHardware() error {
 	synced := timeres.NewStatus()
 	synced.TypedSpec().Synced = true
 
-	resources := []resource.Resource{system, platform, version, security, synced}
-
-	for _, device := range n.Hardware.PCIDevices {
-		info := hardwareres.NewPCIDeviceInfo(device.Address)
-		info.TypedSpec().VendorID, info.TypedSpec().ProductID = pciNumbers(device.ID)
-		resources = append(resources, info)
-	}
+	resources := slices.Concat(
+		[]resource.Resource{platform, version, security, synced}, n.virtualHardware(), n.bootedSoftware(),
+	)
 
 	for i, extension := range append(append([]string(nil), n.Image.Extensions...), "schematic") {
 		status := runtime.NewExtensionStatus(runtime.NamespaceName, fmt.Sprint(i))
@@ -124,72 +115,6 @@ func (n *Node) PublishBootedEntry(label string) error {
 	booted.TypedSpec().BootedEntry = label
 
 	return n.put(booted)
-}
-
-// pciNumbers are the vendor's and the product's number of "10de:2204".
-func pciNumbers(id string) (vendor, product string) {
-	vendor, product, _ = strings.Cut(id, ":")
-
-	return "0x" + vendor, "0x" + product
-}
-
-// PublishDisks publishes the disks and the volumes on the system disk.
-func (n *Node) PublishDisks() error {
-	var disks []resource.Resource
-
-	for i := range n.Hardware.Disks {
-		disks = append(disks, diskResource(&n.Hardware.Disks[i]))
-	}
-
-	if cdrom := n.Hardware.CDROM; cdrom != nil {
-		resource := block.NewDisk(block.NamespaceName, strings.TrimPrefix(cdrom.Device, "/dev/"))
-		*resource.TypedSpec() = block.DiskSpec{
-			DevPath: cdrom.Device, IOSize: 2048, SectorSize: 2048, Readonly: true, CDROM: true, Model: "QEMU DVD-ROM",
-			Transport: "ata", SubSystem: "/sys/class/block",
-		}
-		disks = append(disks, resource)
-	}
-
-	if err := n.replace(block.NamespaceName, block.DiskType, disks); err != nil {
-		return err
-	}
-
-	system := n.Disk()
-	if system == nil {
-		return nil
-	}
-
-	current := block.NewSystemDisk(block.NamespaceName, block.SystemDiskID)
-	current.TypedSpec().DiskID, current.TypedSpec().DevPath = system.Name(), system.Device
-
-	if err := n.replace(block.NamespaceName, block.VolumeStatusType, n.volumeStatuses(system)); err != nil {
-		return err
-	}
-
-	return n.put(current)
-}
-
-func diskResource(disk *hardware.Disk) *block.Disk {
-	resource := block.NewDisk(block.NamespaceName, disk.Name())
-	*resource.TypedSpec() = block.DiskSpec{
-		DevPath: disk.Device, Size: disk.SizeBytes, PrettySize: humanize.Bytes(disk.SizeBytes), IOSize: 512, SectorSize: 512,
-		Model: "QEMU HARDDISK", Serial: disk.Serial, Transport: transport(disk), SubSystem: "/sys/class/block", Rotational: disk.Rotational,
-		BusPath: "/pci0000:00/0000:00:1e.0/virtio3/host2/target2:0:0/2:0:0:0",
-	}
-
-	if disk.Serial != "" && strings.HasPrefix(disk.Name(), "sd") {
-		resource.TypedSpec().Symlinks = []string{"/dev/disk/by-id/scsi-0QEMU_QEMU_HARDDISK_" + disk.Serial}
-	}
-
-	return resource
-}
-
-func transport(disk *hardware.Disk) string {
-	if disk.Transport == "virtio-scsi" || disk.Transport == "virtio" {
-		return "virtio"
-	}
-
-	return disk.Transport
 }
 
 func (n *Node) publishNetwork() error {

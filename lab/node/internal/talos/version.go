@@ -5,11 +5,11 @@ package talos
 
 import (
 	"fmt"
-	"runtime"
 	"strings"
 
 	"github.com/blang/semver/v4"
 	"github.com/siderolabs/talos/pkg/machinery/api/machine"
+	"github.com/siderolabs/talos/pkg/machinery/constants"
 )
 
 // Version is the version of a booted image.
@@ -38,9 +38,10 @@ func (v Version) Tag() string { return v.tag }
 // AtLeast reports whether the version is 1.minor or newer.
 func (v Version) AtLeast(minor uint64) bool { return v.parsed.Minor >= minor }
 
-// Info is the version as the API answers it. The commit is not known here.
+// Info is the version as the API answers it. The commit is not known here, and
+// the Go is that of the release whose library the lab uses.
 func (v Version) Info(arch string) *machine.VersionInfo {
-	return &machine.VersionInfo{Tag: v.tag, Sha: "undefined", Built: "", GoVersion: runtime.Version(), Os: "linux", Arch: arch}
+	return &machine.VersionInfo{Tag: v.tag, Sha: "undefined", Built: "", GoVersion: constants.GoVersion, Os: "linux", Arch: arch}
 }
 
 // UnifiedAPI reports whether maintenance mode is served by apid itself, with
