@@ -13,12 +13,13 @@ from tests.conformance.bpg.suite import Bpg
 from tests.conformance.site import REPOSITORY
 from tests.conformance.suite import Suite
 from tests.conformance.table import NoMarkersError
+from tests.conformance.talos.suite import Talos
 from tests.conformance.verdict import surprises
 from toolchain import ToolchainError
 from toolchain.ensure import ensure
 
 PAGE = REPOSITORY / "docs" / "lab.md"
-SUITES: dict[str, type[Suite]] = {suite.name: suite for suite in (Bpg,)}
+SUITES: dict[str, type[Suite]] = {suite.name: suite for suite in (Bpg, Talos)}
 
 
 def main() -> int:

@@ -31,10 +31,10 @@ class Known(BaseModel):
     def why_it_fails(self, name: str) -> str | None:
         return _found(self.fails, name)
 
-    def parts_to_skip(self, test: str) -> str:
-        """The parts of a test that do not apply, as Go's `-test.skip` takes them; empty if there are none."""
+    def parts_to_skip(self, test: str) -> list[str]:
+        """The parts of a test that do not apply, each as Go's `-test.skip` takes it."""
         parts = [pattern for pattern in self.not_applicable if "/" in pattern and pattern.startswith(f"{test}/")]
-        return "|".join("/".join(_as_go(element) for element in part.split("/")) for part in parts)
+        return ["/".join(_as_go(element) for element in part.split("/")) for part in parts]
 
 
 @dataclass(frozen=True)

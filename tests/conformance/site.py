@@ -53,12 +53,17 @@ class Site(AbstractContextManager["Site"]):
             shutil.rmtree(self.directory.root)
 
     def run(
-        self, command: Sequence[str | Path], variables: Mapping[str, str], seconds: float
+        self,
+        command: Sequence[str | Path],
+        variables: Mapping[str, str],
+        seconds: float,
+        *,
+        folder: Path = REPOSITORY,
     ) -> subprocess.CompletedProcess[str]:
         """Run a command inside, with its output as one text. Raises TimeoutExpired."""
         return subprocess.run(
             [sys.executable, "-m", "lab", "exec", "--", *map(str, command)],
-            cwd=REPOSITORY,
+            cwd=folder,
             env={**self._environment, **variables},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

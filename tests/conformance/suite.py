@@ -21,6 +21,12 @@ class Program:
 
     package: str
     path: Path
+    within: str = ""
+    """The one Go test of which all the others are parts, where a package has such a one."""
+    names: str = "Test"
+    """How the names of the tests begin."""
+    idle: tuple[str, ...] = ()
+    """The words with which such parts begin, and do nothing: they cannot be listed otherwise."""
 
 
 class Suite(ABC):

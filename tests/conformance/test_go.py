@@ -21,7 +21,12 @@ class Here(Site):
         pass
 
     def run(
-        self, command: Sequence[str | Path], variables: Mapping[str, str], seconds: float
+        self,
+        command: Sequence[str | Path],
+        variables: Mapping[str, str],
+        seconds: float,
+        *,
+        folder: Path = Path(),
     ) -> subprocess.CompletedProcess[str]:
         output = subprocess.PIPE
         return subprocess.run(
@@ -29,14 +34,14 @@ class Here(Site):
         )
 
 
-def program(tmp_path: Path, script: str) -> Program:
+def program(tmp_path: Path, script: str, within: str = "") -> Program:
     file = tmp_path / "x.test"
     file.write_text(f"#!/bin/sh\n{script}\n")
     file.chmod(0o755)
-    return Program("x", file)
+    return Program("x", file, within, "api.", ("-idle",)) if within else Program("x", file)
 
 
-def run(tmp_path: Path, script: str, skip: str = "") -> Run:
+def run(tmp_path: Path, script: str, *skip: str) -> Run:
     made = program(tmp_path, script)
     return go.run(Here(), made, "TestDisks", {"NAME": "value"}, ["-flag"], skip=skip, seconds=1)
 
@@ -46,12 +51,35 @@ def test_the_tests_of_a_program_are_listed(tmp_path: Path) -> None:
 
 
 def test_a_test_is_run_alone_with_its_flags(tmp_path: Path) -> None:
-    done = run(tmp_path, 'echo "$@ $NAME"; echo "--- PASS: TestDisks (0.00s)"', skip="^TestDisks$/^zfs$")
+    done = run(tmp_path, 'echo "$@ $NAME"; echo "--- PASS: TestDisks (0.00s)"', "^TestDisks$/^zfs$")
     assert done.endings == {"TestDisks": "passed"}
     assert done.output.splitlines()[0] == (
         "-test.v -test.count=1 -test.run=^TestDisks$ -test.parallel=4 -test.timeout=1s -test.skip=^TestDisks$/^zfs$ "
         "-flag value"
     )
+
+
+PARTS = """
+echo "$@"
+echo '=== RUN   TestAll'
+echo '=== RUN   TestAll/api.Disks'
+echo '=== RUN   TestAll/api.Disks/TestMove'
+echo '=== RUN   TestAll/k8s.Pods'
+echo '    --- PASS: TestAll/api.Disks/TestMove (0.00s)'
+echo '    --- FAIL: TestAll/api.Disks/TestGrow (0.00s)'
+echo '--- FAIL: TestAll (0.00s)'
+"""
+
+
+def test_the_parts_of_the_one_test_that_a_package_has_are_its_tests(tmp_path: Path) -> None:
+    made = program(tmp_path, PARTS, within="TestAll")
+    assert go.listed(made) == ["api.Disks"]
+    done = go.run(
+        Here(), made, "api.Disks", {}, [], skip=["^api\\.Disks$/^TestZfs$", "^api\\.Disks$/^TestLvm$"], seconds=1
+    )
+    assert done.endings == {"api.Disks/TestMove": "passed", "api.Disks/TestGrow": "failed"}
+    assert "-test.run=^TestAll$/^api\\.Disks$ " in done.output
+    assert "-test.skip=^TestAll$/^api\\.Disks$/^TestZfs$|^TestAll$/^api\\.Disks$/^TestLvm$" in done.output
 
 
 @pytest.mark.parametrize(
