@@ -78,15 +78,17 @@ def stop(directory: LabDirectory) -> list[str]:
     pid = running(directory)
     if pid is None:
         return []
-    net, init = namespace.namespace_of(pid, "net"), namespace.namespace_of(pid, "pid")
-    commands = {number: name for number, name in namespace.members("net", net) if number not in _numbers("pid", init)}
-    _signal(pid, signal.SIGTERM)
-    if not _wait(lambda: not _is_locked(directory), STOP_SECONDS):
-        _signal(pid, signal.SIGKILL)
-    _wait(lambda: not _numbers("pid", init), STOP_SECONDS)  # the kernel ends what an init leaves behind
-    directory.daemon.unlink(missing_ok=True)
-    directory.control_socket.unlink(missing_ok=True)
-    _end_commands(net)
+    with namespace.kept(pid, "net") as net, namespace.kept(pid, "pid") as init:
+        commands = {
+            number: name for number, name in namespace.members("net", net) if number not in _numbers("pid", init)
+        }
+        _signal(pid, signal.SIGTERM)
+        if not _wait(lambda: not _is_locked(directory), STOP_SECONDS):
+            _signal(pid, signal.SIGKILL)
+        _wait(lambda: not _numbers("pid", init), STOP_SECONDS)  # the kernel ends what an init leaves behind
+        directory.daemon.unlink(missing_ok=True)
+        directory.control_socket.unlink(missing_ok=True)
+        _end_commands(net)
     return [f"{name} (pid {number})" for number, name in commands.items()]
 
 

@@ -104,6 +104,20 @@ def namespace_of(pid: int | str, name: str) -> str:
     return str(Path(f"/proc/{pid}/ns/{name}").readlink())
 
 
+@contextlib.contextmanager
+def kept(pid: int, name: str) -> Iterator[str]:
+    """A process's namespace by its name, which stays its own meanwhile, whoever ends.
+
+    The kernel calls the next new namespace like the last one that is gone: who looks for the members of one that may
+    end would find those of a stranger's.
+    """
+    handle = os.open(f"/proc/{pid}/ns/{name}", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        yield namespace_of(pid, name)
+    finally:
+        os.close(handle)
+
+
 def members(kind: str, identifier: str) -> Iterator[tuple[int, str]]:
     """The processes (pid, command) in one namespace ("net", "net:[4026532]"), as far as we may look."""
     for entry in Path("/proc").iterdir():
