@@ -15,6 +15,7 @@ from tests.engine.site import REPOSITORY, Site
 
 CLUSTER = "homelab"
 ONE_CONTROL_PLANE = "count: 1\n      resources: {cores: 4"
+ONE_WORKER = "count: 1\n      resources: {cores: 8"
 
 
 def main() -> int:
@@ -55,10 +56,11 @@ def _figures(site: Site) -> Iterator[Figure]:
     yield from scale.measure(site)
     _say("the quick tests")
     yield unit_tests.measure()
-    _say("memory, with three control planes and a worker")
-    site.edit(CLUSTER, (ONE_CONTROL_PLANE, ONE_CONTROL_PLANE.replace("1", "3", 1)))
+    _say("memory, with three control planes and eight workers")
+    more = ((ONE_CONTROL_PLANE, ONE_CONTROL_PLANE.replace("1", "3", 1)), (ONE_WORKER, ONE_WORKER.replace("1", "8", 1)))
+    site.edit(CLUSTER, *more)
     site.up(CLUSTER)
-    yield memory.measure(site)
+    yield from memory.measure(site)
 
 
 def _machine(site: Site, busy: float) -> str:
