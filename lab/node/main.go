@@ -62,7 +62,7 @@ const exitUsage = 2
 // of its own at hand.
 const (
 	memoryLimit = 30 << 20
-	gcPercent   = 40
+	gcPercent   = 25
 	processors  = 1
 )
 

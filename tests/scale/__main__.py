@@ -19,6 +19,9 @@ WORKERS = 300
 LIMIT_WORKER_MEGABYTES = 12
 LIMIT_MEGABYTES = 8000
 READY_WITHIN_SECONDS = 900.0
+NEIGHBOURS = Path("/proc/sys/net/ipv4/neigh/default/gc_thresh3")
+NEIGHBOURS_OF_A_NODE = 10
+"""The control planes know each worker and each worker knows them; so do the site's services."""
 
 
 def main() -> int:
@@ -28,6 +31,9 @@ def main() -> int:
     )
     parser.add_argument("--write", action="store_true", help=f"also write its part of {page.PAGE.name}")
     options = parser.parse_args()
+    if problem := _neighbours_problem(options.workers + cluster.CONTROL_PLANES):
+        print(problem, file=sys.stderr)
+        return 2
     site = cluster.site()
     try:
         figures, notes = _measure(site, options.workers)
@@ -98,6 +104,18 @@ def _measure(site: Site, workers: int) -> tuple[list[Figure], list[str]]:
         f"{ready - began:.0f} s",
     ]
     return figures, notes
+
+
+def _neighbours_problem(nodes: int) -> str | None:
+    """The kernel has one table of neighbours for the networks of all machines: those beyond its limit hear nobody."""
+    wanted = nodes * NEIGHBOURS_OF_A_NODE
+    limit = int(NEIGHBOURS.read_text()) if NEIGHBOURS.exists() else wanted
+    if limit >= wanted:
+        return None
+    return (
+        f"this machine's kernel remembers {limit} neighbours in all networks together, {nodes} nodes need about "
+        f"{wanted}: run `sysctl -w net.ipv4.neigh.default.gc_thresh3={wanted}` as root"
+    )
 
 
 def _available() -> float:
