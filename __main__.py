@@ -7,9 +7,11 @@ from functools import partial
 import pulumi
 
 from cluster_stack import preflight, project
-from cluster_stack.components import Cluster, ClusterArgs
-from cluster_stack.components.previous import previous
+from cluster_stack.components import Cluster, ClusterArgs, Gitops, GitopsArgs
+from cluster_stack.components.gitops import read_settings
+from cluster_stack.components.previous import FLUX_VERSION, previous
 from cluster_stack.config import ConfigError
+from cluster_stack.plan.gitops.plan import bootstrap
 
 # Tells Pulumi's Python host that a person has read why (its `pulumi-language-python-exec` has the number): after any
 # other exit code the engine adds that "an unhandled error occurred".
@@ -21,6 +23,7 @@ token = pulumi.Config().get(preflight.TOKEN_KEY) or os.environ.get(preflight.TOK
 try:
     planned = project.plan(stack, previous=previous())
     preflight.check_token(stack, token)
+    settings = read_settings(planned.file, planned.gitops.components) if planned.gitops else {}
     if token and not pulumi.runtime.is_dry_run():
         preflight.check(planned.file, planned.nodes, token)
 except (ConfigError, pulumi.RunError) as error:
@@ -41,3 +44,16 @@ cluster = Cluster(
 )
 for name, value in cluster.outputs().items():
     pulumi.export(name, value)
+
+if planned.gitops:
+    Gitops(
+        stack,
+        GitopsArgs(
+            bootstrap=bootstrap(planned.file, planned.gitops),
+            settings=settings,
+            kubeconfig=cluster.kubeconfig,
+            cluster=cluster.secrets,
+            time_limit=planned.file.config.lifecycle.health_timeout,
+        ),
+    )
+    pulumi.export(FLUX_VERSION, planned.gitops.flux_version)

@@ -66,6 +66,8 @@ class Outputs:
     kubernetes_version: str
     talos_version_contract: str
     """The Talos version that the cluster was made with."""
+    flux_version: str | None
+    """None where GitOps is not enabled."""
 
 
 @dataclass(frozen=True)
@@ -169,7 +171,8 @@ def _changes(summary: Mapping[auto.OpType, int] | None) -> Changes:
 
 
 def _outputs(found: Mapping[str, auto.OutputValue]) -> Outputs:
-    values: dict[str, Any] = {entry.name: found[entry.name].value for entry in fields(Outputs)}
+    values: dict[str, Any] = {entry.name: found[entry.name].value for entry in fields(Outputs) if entry.name in found}
+    values.setdefault("flux_version", None)
     for group in ("control_plane_vms", "worker_vms"):
         values[group] = {name: Vm(int(vm["id"]), vm["name"], vm["ip"]) for name, vm in values[group].items()}
     for group in ("control_plane_ips", "worker_ips"):

@@ -33,6 +33,7 @@ OUTPUTS = (
     "talos_version",
     "kubernetes_version",
     "talos_version_contract",
+    "flux_version",
 )
 """The fields of ``automation.Outputs``, which cannot be asked without importing Pulumi."""
 

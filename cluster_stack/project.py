@@ -97,7 +97,7 @@ class Project:
             *advice(mine),
             *node_ranges.warnings(mine.file, mine.nodes, read.documents),
             *quorum.warnings(mine.file, mine.nodes, previous.control_planes),
-            *gitops_checks.warnings(mine.file, self.catalogue),
+            *gitops_checks.warnings(mine.file, self.catalogue, previous.flux),
             *self._unread(mine),
         )
         enabled = mine.file.config.gitops.enabled

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-PROGRAM = ("Pulumi.yaml", "__main__.py", "cluster_stack", "clusters", "stacks")
+PROGRAM = ("Pulumi.yaml", "__main__.py", "cluster_stack", "clusters", "infrastructure", "stacks")
 """What a `pulumi up` reads."""
 
 

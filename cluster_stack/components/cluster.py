@@ -45,6 +45,8 @@ class ClusterArgs:
 class Cluster(pulumi.ComponentResource):
     """One Talos cluster on Proxmox."""
 
+    secrets: talos.machine.Secrets
+    """The root of trust. It lives as long as the cluster."""
     kubeconfig: pulumi.Output[str]
     """The administrator's kubeconfig file. Secret."""
     talosconfig: pulumi.Output[str]
@@ -73,7 +75,7 @@ class Cluster(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self),
         )
         child = pulumi.ResourceOptions(parent=self, providers=[proxmox_provider, talos_provider])
-        secrets = talos.machine.Secrets(
+        secrets = self.secrets = talos.machine.Secrets(
             f"{name}-secrets",
             talos_version=config.cluster.talos.version,
             # The version contract of a cluster is that of its creation; it must not follow later upgrades of Talos.

@@ -19,6 +19,7 @@ FIRMWARE = "firmware"
 SECURE_BOOT = "secure_boot"
 DISK_ENCRYPTION = "disk_encryption"
 CONTROL_PLANES = "control_plane_vms"
+FLUX_VERSION = "flux_version"
 
 _PATIENCE_SECONDS = (0.02, 0.1, 0.5, 2)
 """How long to wait after each failed look at the state; after the last the failure is the answer."""
@@ -43,6 +44,7 @@ def previous() -> Previous:
         if FIRMWARE in outputs
         else None,
         control_planes=tuple(sorted(outputs.get(CONTROL_PLANES, ()))),  # the engine hands them over in any order
+        flux=outputs.get(FLUX_VERSION),
     )
 
 

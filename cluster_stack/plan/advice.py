@@ -11,7 +11,6 @@ from cluster_stack.plan.collisions import Member
 from cluster_stack.plan.extensions import unknown_extension
 
 _NOT_YET: tuple[tuple[str, Callable[[ClusterConfig], bool], str, str], ...] = (
-    ("gitops.enabled", lambda config: config.gitops.enabled, "Flux is not installed yet.", "Install it by hand."),
     (
         "secrets.provider",
         lambda config: config.secrets.provider == "sops",
@@ -20,8 +19,8 @@ _NOT_YET: tuple[tuple[str, Callable[[ClusterConfig], bool], str, str], ...] = (
     ),
     (
         "lifecycle",
-        lambda config: bool(config.lifecycle.model_fields_set),
-        "it is checked, but nothing acts on it yet.",
+        lambda config: bool(config.lifecycle.model_fields_set - {"health_timeout"}),
+        "only healthTimeout has an effect yet; the other keys are checked, and nothing acts on them.",
         "Upgrade and drain by hand.",
     ),
     (

@@ -22,6 +22,8 @@ class Previous:
     installation: Installation | None = None
     control_planes: tuple[str, ...] = ()
     """Their names."""
+    flux: str | None = None
+    """Version of Flux; None where it is not enabled."""
 
 
 NEW = Previous()

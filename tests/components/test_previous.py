@@ -22,6 +22,7 @@ OUTPUTS = {
     "secure_boot": False,
     "disk_encryption": "tpm",
     "control_plane_vms": {"homelab-cp2": {"id": 801}, "homelab-cp1": {"id": 800}},
+    "flux_version": "v2.9.5",
     "other": 1,
 }
 EOF = Exception("invoke of pulumi:pulumi:readStackOutputs failed: failed to load checkpoint: EOF")
@@ -59,6 +60,7 @@ def test_what_the_last_update_left(engine: Callable[..., list[float]]) -> None:
         contract="v1.11.5",
         installation=Installation(firmware="ovmf", secure_boot=False, disk_encryption="tpm"),
         control_planes=("homelab-cp1", "homelab-cp2"),
+        flux="v2.9.5",
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import runpy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -68,10 +68,12 @@ def deploy(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., tuple[Reso
     monkeypatch.setattr("cluster_stack.preflight.check", lambda *_: None)
     # A thread of its own: event loop and runtime settings are per thread, so nothing is left for the next test.
     with ThreadPoolExecutor(max_workers=1) as thread:
-        yield lambda stack, addresses=(("10.0.0.7",),): thread.submit(_run, stack, addresses).result()
+        yield lambda stack, addresses=(("10.0.0.7",),), secrets=None: thread.submit(
+            _run, stack, addresses, secrets or {}
+        ).result()
 
 
-def _run(stack: str, addresses: Sequence[Sequence[str]]) -> tuple[Resources, Providers]:
+def _run(stack: str, addresses: Sequence[Sequence[str]], secrets: Mapping[str, str]) -> tuple[Resources, Providers]:
     loop = asyncio.new_event_loop()
     # A program that failed leaves outputs that nobody looks at: each would be reported when it is thrown away.
     loop.set_exception_handler(lambda *_: None)
@@ -80,6 +82,8 @@ def _run(stack: str, addresses: Sequence[Sequence[str]]) -> tuple[Resources, Pro
         providers = Providers(addresses)
         monitor = mocks.MockMonitor(providers)
         mocks.set_mocks(providers, project="cluster-stack", stack=stack, preview=False, monitor=monitor)
+        config = {f"cluster-stack:{name}": value for name, value in secrets.items()}
+        pulumi.runtime.set_all_config(config, list(config))
         loop.run_until_complete(run_pulumi_func(_program))
         return {
             urn.split("::")[-1]: found.state for urn, found in monitor.get_registered_resources().items()
@@ -184,13 +188,13 @@ def site(
 ) -> Callable[..., Resources]:
     """Run the program on SITE, edited."""
 
-    def run(old: str = "", new: str = "") -> Resources:
+    def run(old: str = "", new: str = "", more: str = "", secrets: Mapping[str, str] | None = None) -> Resources:
         file = tmp_path / "clusters" / "site" / "cluster.yaml"
         file.parent.mkdir(parents=True)
         assert old in SITE
-        file.write_text(SITE.replace(old, new))
+        file.write_text(SITE.replace(old, new) + more)
         monkeypatch.setattr("cluster_stack.project.plan", partial(project.Project(tmp_path).plan))
-        return deploy("site")[0]
+        return deploy("site", secrets=secrets)[0]
 
     return run
 
@@ -228,3 +232,63 @@ def test_an_arm64_machine_begins_as_an_arm64_image(site: Callable[..., Resources
     (image,) = (state for name, state in declared.items() if "-image-" in name)
     assert image["url"].endswith("/v1.13.0/nocloud-arm64.qcow2")
     assert declared["site-cp1-vm"]["bios"] == "ovmf"
+
+
+FLUX = """
+gitops:
+  enabled: true
+  flux: {repository: "https://git.example/fleet", credentialsSecret: fluxToken}
+  infrastructure: {core: [cert-manager], optional: [kube-prometheus-stack]}
+"""
+SECRETS = {"fluxToken": "hunter2", "grafanaPassword": "1234"}
+
+
+@pytest.fixture
+def flux(site: Callable[..., Resources], tmp_path: Path) -> Callable[..., Resources]:
+    (tmp_path / "infrastructure").symlink_to(ROOT / "infrastructure")
+    return lambda secrets=SECRETS: site(more=FLUX, secrets=secrets)
+
+
+def test_flux_is_these_objects(flux: Callable[..., Resources]) -> None:
+    declared = {name.removeprefix("site-flux-"): state for name, state in flux().items() if "site-flux-" in name}
+    kinds = [state["kind"] for name, state in declared.items() if name.startswith("operator-")]
+    assert sorted(set(kinds)) == [
+        "ClusterRole",
+        "ClusterRoleBinding",
+        "CustomResourceDefinition",
+        "Deployment",
+        "Service",
+        "ServiceAccount",
+    ]
+    assert sorted(name for name in declared if not name.startswith("operator-")) == [
+        "components",
+        "instance",
+        "namespace",
+        "runtime-info",
+        "secret-flux-git-credentials",
+        "secret-flux-runtime-secrets",
+    ]
+    assert declared["instance"]["spec"]["sync"]["url"] == "https://git.example/fleet"
+    assert declared["runtime-info"]["data"]["CLUSTER_NAME"] == "site"
+
+
+def test_a_secret_in_a_manifest_is_in_base64_in_base64(flux: Callable[..., Resources]) -> None:
+    """What Kubernetes decodes is again the base64 of the value for those that Flux puts into a manifest."""
+    declared = flux()
+    data = {name: state["data"] for name, state in declared.items() if "-flux-secret-" in name}
+    # The engine's mark of a secret is around each.
+    assert all(found.keys() > {"value"} for found in data.values())
+    assert data["site-flux-secret-flux-git-credentials"]["value"] == {"password": "aHVudGVyMg==", "username": "Z2l0"}
+    assert data["site-flux-secret-flux-runtime-secrets"]["value"] == {
+        "GRAFANA_PASSWORD": "MTIzNA==",
+        "GRAFANA_PASSWORD_BASE64": "TVRJek5BPT0=",
+    }
+
+
+def test_flux_without_its_settings_is_refused(flux: Callable[..., Resources]) -> None:
+    with pytest.raises(SystemExit):
+        flux(secrets={"fluxToken": "hunter2"})
+
+
+def test_without_flux_there_is_nothing_of_it(site: Callable[..., Resources]) -> None:
+    assert [name for name in site() if "flux" in name or "kubernetes" in name] == []

@@ -65,14 +65,20 @@ class Site:
         return [sys.executable, "-m", "lab", "exec", "--", *command]
 
     def run(
-        self, *command: str, check: bool = True, timeout: float = 600, environment: dict[str, str] | None = None
+        self,
+        *command: str,
+        check: bool = True,
+        timeout: float = 600,
+        environment: dict[str, str] | None = None,
+        answer: str | None = None,
     ) -> subprocess.CompletedProcess[str]:
-        """Run a command in the lab's network, in the project's folder."""
+        """Run a command in the lab's network, in the project's folder; ``answer`` is what it reads."""
         done = subprocess.run(
             self.inside(*command),
             cwd=self.project,
             env={**self._environment, **(environment or {})},
             check=False,
+            input=answer,
             capture_output=True,
             text=True,
             timeout=timeout,

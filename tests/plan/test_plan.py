@@ -13,9 +13,9 @@ from cluster_stack.plan.collisions import Member, Neighbourhood
 from cluster_stack.plan.machine_config import node_patches
 from cluster_stack.plan.nodes import plan_nodes
 from cluster_stack.plan.ownership import fingerprint, marked, vm_notes
+from cluster_stack.plan.upgrades import Previous
 from cluster_stack.plan.versions import first_apply_mode, kubernetes_version
 from cluster_stack.project import plan
-from tests.sites import INFRASTRUCTURE
 
 ROOT = Path(__file__).parents[2]
 STATIC_NETWORK = (
@@ -191,14 +191,13 @@ def test_clusters_with_overlapping_ids_are_refused() -> None:
     assert problem.fix == "Write an idBase that leaves room: homelab has 800 to 810."
 
 
-def test_flux_that_is_asked_for_and_not_there_is_a_warning(tmp_path: Path) -> None:
-    folder = tmp_path / "clusters" / "homelab"
-    folder.mkdir(parents=True)
-    text = (ROOT / "clusters/homelab/cluster.yaml").read_text().replace("enabled: false", "enabled: true")
-    (folder / "cluster.yaml").write_text(text.replace("version: v2.2.0, ", ""))
-    (tmp_path / "infrastructure").symlink_to(INFRASTRUCTURE)
-    warnings = [(warning.key, warning.what) for warning in plan("homelab", tmp_path).warnings]
-    assert ("gitops.enabled", "Flux is not installed yet.") in warnings
+def test_flux_that_goes_is_a_warning_that_tells_what_stays() -> None:
+    (warning,) = plan("homelab", ROOT, Previous(flux="v2.9.5")).warnings
+    assert (warning.key, warning.what) == (
+        "gitops.enabled",
+        "Flux v2.9.5 is removed. What it had installed stays, and nobody looks after it any more.",
+    )
+    assert plan("homelab", ROOT).warnings == ()
 
 
 def test_another_clusters_mistakes_do_not_stop_this_one(tmp_path: Path) -> None:

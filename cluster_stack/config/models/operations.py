@@ -65,7 +65,7 @@ class Lifecycle(Model):
     drain: Drain = section()
     """Moving the workloads away from a node before it reboots or goes."""
     health_timeout: Duration = "15m"
-    """How long to wait for a node to be healthy again."""
+    """How long to wait for a node to be healthy again, and for each object of Flux to be there and ready."""
     allow_replace: list[Text] = []
     """Names of nodes whose machine may be made anew."""
     protect_control_plane: bool = True

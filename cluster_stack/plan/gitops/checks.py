@@ -62,9 +62,13 @@ def check(file: ClusterFile, catalogue: Catalogue, kubernetes: int) -> Iterator[
             yield from _facts(file, component)
 
 
-def warnings(file: ClusterFile, catalogue: Catalogue) -> Iterator[Problem]:
-    """What stops nothing. Of a cluster that ``check`` finds nothing wrong with."""
+def warnings(file: ClusterFile, catalogue: Catalogue, before: str | None) -> Iterator[Problem]:
+    """What stops nothing. Of a cluster that ``check`` finds nothing wrong with, and that had Flux ``before``."""
     if not file.config.gitops.enabled:
+        if before:
+            what = f"Flux {before} is removed. What it had installed stays, and nobody looks after it any more."
+            fix = "To remove components too, take them out of gitops.infrastructure first, and update once."
+            yield file.problem(("gitops", "enabled"), what, fix)
         return
     for path, name in _chosen(file):
         if why := catalogue.components[name].declaration.retired:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from cluster_stack.config import ClusterConfig
+from cluster_stack.plan.gitops import operator
 from cluster_stack.plan.gitops.components import SOURCES, Component
 from cluster_stack.plan.gitops.selection import Step
 
@@ -26,8 +27,8 @@ AGE_KEY = "sops-age"
 CREDENTIALS = "flux-git-credentials"
 OWN = "cluster"
 """The Flux Kustomization of the folder of the cluster's own things."""
-OPERATOR_VERSION = "v0.59.0"
-"""The newest flux-operator that is served as a Go module: what is known of it here is read from there."""
+WATCHED = {"reconcile.fluxcd.io/watch": "Enabled"}
+"""A label with which Flux follows a change at once, not when the next hour is over."""
 
 
 @dataclass(frozen=True)
@@ -52,12 +53,15 @@ class Bootstrap:
     """Everything that an update applies, in the order in which it must be."""
 
     namespace: Manifest
-    """Where flux-operator, which comes next and is not made here, and Flux run."""
+    """Where flux-operator and Flux run."""
+    operator: tuple[Manifest, ...]
+    """flux-operator: its definitions and what it may do, and its Deployment."""
     secrets: tuple[SecretReference, ...]
     """In the namespace `NAMESPACE`."""
     runtime_info: Manifest
-    instance: Manifest
     components: Manifest
+    """Waits in the cluster for the instance. It comes before it, so that it goes after it: docs/gitops.md says why."""
+    instance: Manifest
 
 
 def bootstrap(
@@ -74,11 +78,11 @@ def bootstrap(
     by_name = {step.component.name: step.component for step in steps}
     return Bootstrap(
         namespace={"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}},
+        operator=operator.manifests(),
         secrets=secrets(config, [by_name[name] for name in components]),
-        runtime_info=_named("v1", "ConfigMap", RUNTIME_INFO, labels={"reconcile.fluxcd.io/watch": "Enabled"})
-        | {"data": dict(facts)},
-        instance=flux_instance(config, version),
+        runtime_info=_named("v1", "ConfigMap", RUNTIME_INFO, labels=WATCHED) | {"data": dict(facts)},
         components=resource_set(config, steps, own, given),
+        instance=flux_instance(config, version),
     )
 
 
