@@ -19,7 +19,8 @@ from cluster_stack.automation import ClusterError
 from cluster_stack.plan.gitops import operator
 from lab.directory import write_text
 from tests.engine import test_kubernetes
-from tests.engine.site import REPOSITORY, Site
+from tests.engine.site import Site
+from tests.project import REPOSITORY
 
 NAME = "fleet"
 CLUSTER = f"""
@@ -347,6 +348,8 @@ def test_nothing_secret_is_in_the_state_or_printed(cluster: Cluster) -> None:
 
 def test_the_end_of_the_cluster_asks_nothing_of_an_api_that_is_gone(cluster: Cluster) -> None:
     power(cluster, "stop")
+    # A worker that is to shut down would drain itself first, and wait for the API as long as Talos does.
+    power(cluster, "stop", 710)
     changes = cluster.site.destroy(NAME)
     assert changes.deleted > 20
     assert not {700, 710} & cluster.site.guests().keys()
@@ -367,5 +370,5 @@ def logs(cluster: Cluster) -> list[str]:
     return [file.read_text(errors="replace") for file in (lab.log, lab.requests, *lab.vms.glob("*/console.log"))]
 
 
-def power(cluster: Cluster, action: str) -> None:
-    test_kubernetes.power(cluster.site, 700, action)
+def power(cluster: Cluster, action: str, guest: int = 700) -> None:
+    test_kubernetes.power(cluster.site, guest, action)
