@@ -224,7 +224,11 @@ def test_what_is_pushed_is_applied(cluster: Cluster) -> None:
 def test_a_component_that_is_not_in_the_list_any_more_is_pruned(cluster: Cluster) -> None:
     cluster.apply(cluster.plan(("optional: [metrics-server]", "optional: []")).components)
     cluster.until("it is gone", lambda: not cluster.is_there("helmrelease", "metrics-server", "-n", "kube-system"))
-    assert not cluster.is_there("kustomization", "metrics-server", "-n", "flux-system")
+    # Its own finalizer goes when everything is gone that it had brought.
+    cluster.until(
+        "its Kustomization is gone",
+        lambda: not cluster.is_there("kustomization", "metrics-server", "-n", "flux-system"),
+    )
     assert cluster.is_there("helmrelease", "ingress-nginx", "-n", "ingress-nginx")
 
 
