@@ -16,6 +16,8 @@ from cluster_stack.lifecycle.kubernetes.objects import ObjectAtServer
 from cluster_stack.lifecycle.waiting import Waiting
 from tests.lifecycle.kubernetes.server import ApiServer, Authority
 
+pytestmark = pytest.mark.servers
+
 PATH = "/api/v1/namespaces/flux-system/configmaps/info"
 DEPLOYMENT_PATH = "/apis/apps/v1/namespaces/flux-system/deployments/operator"
 DEPLOYMENT: dict[str, Any] = {
