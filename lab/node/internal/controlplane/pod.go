@@ -19,12 +19,14 @@ type Metadata struct {
 
 // PodSpec is what a pod runs.
 type PodSpec struct {
-	Volumes           []Volume     `json:"volumes,omitempty"`
-	Containers        []Container  `json:"containers"`
-	SecurityContext   *PodSecurity `json:"securityContext,omitempty"`
-	HostNetwork       bool         `json:"hostNetwork,omitempty"`
-	PriorityClassName string       `json:"priorityClassName,omitempty"`
-	Priority          int32        `json:"priority,omitempty"`
+	Volumes         []Volume     `json:"volumes,omitempty"`
+	Containers      []Container  `json:"containers"`
+	SecurityContext *PodSecurity `json:"securityContext,omitempty"`
+	HostNetwork     bool         `json:"hostNetwork,omitempty"`
+	// RestartPolicy is Always where it is empty.
+	RestartPolicy     string `json:"restartPolicy,omitempty"`
+	PriorityClassName string `json:"priorityClassName,omitempty"`
+	Priority          int32  `json:"priority,omitempty"`
 }
 
 // Volume is a folder of the machine.

@@ -73,15 +73,24 @@ func (c *containers) touch() {
 	}
 }
 
-// runs says whether the machine runs a pod. Of those that do not run for ever, all containers are played.
+// runs says whether the machine runs a pod. One that is over has nothing more to run, and of one that is to end all
+// containers are programs: a container that is only said to run does not end.
 func (c *containers) runs(pod *corev1.Pod) bool {
-	if pod.Spec.RestartPolicy != corev1.RestartPolicyAlways || len(pod.Spec.InitContainers)+len(pod.Spec.ReadinessGates) > 0 {
+	over := pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
+	if over || len(pod.Spec.InitContainers)+len(pod.Spec.ReadinessGates) > 0 {
 		return false
 	}
 
-	return slices.ContainsFunc(pod.Spec.Containers, func(container corev1.Container) bool {
-		return c.images.of(container.Image) != nil
-	})
+	isPlayed := func(container corev1.Container) bool { return c.images.of(container.Image) == nil }
+	if pod.Spec.RestartPolicy == corev1.RestartPolicyAlways {
+		return !allOf(pod.Spec.Containers, isPlayed)
+	}
+
+	return !slices.ContainsFunc(pod.Spec.Containers, isPlayed)
+}
+
+func allOf[T any](items []T, is func(T) bool) bool {
+	return !slices.ContainsFunc(items, func(item T) bool { return !is(item) })
 }
 
 // any says whether the machine runs any pod.
@@ -142,8 +151,7 @@ func (c *containers) reconcile(ctx context.Context) error {
 	)
 
 	for _, pod := range c.pods.list() {
-		over := pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
-		if !isMirror(pod) && !over && c.runs(pod) {
+		if !isMirror(pod) && c.runs(pod) {
 			wanted = append(wanted, pod)
 		}
 	}

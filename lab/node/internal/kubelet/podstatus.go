@@ -98,13 +98,19 @@ func podStatus(
 		}
 	}
 
+	notReady := "ContainersNotReady"
+
+	if over := phaseWhenOver(pod, byName); over != "" {
+		result.Phase, notReady = over, "PodCompleted"
+	}
+
 	for kind, value := range map[corev1.PodConditionType]corev1.ConditionStatus{
 		corev1.PodScheduled: corev1.ConditionTrue, corev1.PodReadyToStartContainers: corev1.ConditionTrue,
 		corev1.PodInitialized: corev1.ConditionTrue, corev1.ContainersReady: ready, corev1.PodReady: ready,
 	} {
 		condition := corev1.PodCondition{Type: kind, Status: value, LastTransitionTime: now}
 		if value == corev1.ConditionFalse {
-			condition.Reason = "ContainersNotReady"
+			condition.Reason = notReady
 		}
 
 		for _, earlier := range before.Conditions {
@@ -128,6 +134,29 @@ func podStatus(
 	})
 
 	return result
+}
+
+// phaseWhenOver is the phase of a pod of which no container starts again; empty for any other.
+func phaseWhenOver(pod *corev1.Pod, states map[string]kubeletapi.ContainerState) corev1.PodPhase {
+	if pod.Spec.RestartPolicy == corev1.RestartPolicyAlways {
+		return ""
+	}
+
+	ended := func(container corev1.Container) bool {
+		state := states[container.Name]
+
+		return state.FinishedAt != nil && (state.ExitCode == 0 || pod.Spec.RestartPolicy == corev1.RestartPolicyNever)
+	}
+	failed := func(container corev1.Container) bool { return states[container.Name].ExitCode != 0 }
+
+	switch {
+	case !allOf(pod.Spec.Containers, ended):
+		return ""
+	case slices.ContainsFunc(pod.Spec.Containers, failed):
+		return corev1.PodFailed
+	}
+
+	return corev1.PodSucceeded
 }
 
 func containerStatus(pod *corev1.Pod, container corev1.Container, state kubeletapi.ContainerState) corev1.ContainerStatus {

@@ -44,7 +44,7 @@ type resolver struct {
 func (r *resolver) resolve(images Images) (*kubeletapi.Pod, error) {
 	pod := &kubeletapi.Pod{
 		UID: string(r.pod.UID), Namespace: r.pod.Namespace, Name: r.pod.Name, HostNetwork: r.pod.Spec.HostNetwork,
-		GraceSeconds: defaultGrace,
+		RestartPolicy: string(r.pod.Spec.RestartPolicy), GraceSeconds: defaultGrace,
 	}
 
 	if r.pod.Spec.TerminationGracePeriodSeconds != nil {

@@ -19,8 +19,10 @@ type Pod struct {
 	Name      string       `json:"name"`
 	Addresses []netip.Addr `json:"addresses"`
 	// HostNetwork says that it has the machine's network; else it has one of its own.
-	HostNetwork bool        `json:"hostNetwork,omitempty"`
-	Containers  []Container `json:"containers"`
+	HostNetwork bool `json:"hostNetwork,omitempty"`
+	// RestartPolicy is that of Kubernetes: Always, OnFailure or Never.
+	RestartPolicy string      `json:"restartPolicy"`
+	Containers    []Container `json:"containers"`
 	// Volumes are the files of each volume, by name and path; an empty one is the pod's own to write to.
 	Volumes map[string]map[string][]byte `json:"volumes,omitempty"`
 	// GraceSeconds is how long a container may take to end when it is asked to.

@@ -133,6 +133,7 @@ func podManifest(pod kubeletapi.Pod) (staticpods.Manifest, error) {
 
 	manifest := staticpods.Manifest{Raw: raw, Pod: controlplane.Pod{
 		Metadata: controlplane.Metadata{Name: pod.Name, Namespace: pod.Namespace, UID: pod.UID},
+		Spec:     controlplane.PodSpec{RestartPolicy: pod.RestartPolicy},
 	}}
 
 	for _, given := range pod.Containers {

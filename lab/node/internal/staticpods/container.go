@@ -39,7 +39,7 @@ func (c *container) update(change func(*kubeletapi.ContainerState)) {
 	}
 }
 
-// run runs the container, again and again, until the context ends.
+// run runs the container, again and again, until the context ends or its pod wants no more of it.
 func (c *container) run(ctx context.Context) {
 	c.update(func(state *kubeletapi.ContainerState) { state.Name = c.spec.Name })
 
@@ -76,6 +76,10 @@ func (c *container) run(ctx context.Context) {
 			state.FinishedAt, state.ExitCode, state.Ready, state.Reason = &now, code, false, why(code)
 		})
 
+		if isOver(c.pod.Spec.RestartPolicy, code) {
+			return
+		}
+
 		if backoff > 0 {
 			c.update(func(state *kubeletapi.ContainerState) {
 				*state = kubeletapi.ContainerState{
@@ -90,6 +94,10 @@ func (c *container) run(ctx context.Context) {
 
 		c.update(func(state *kubeletapi.ContainerState) { state.Restarts++ })
 	}
+}
+
+func isOver(restartPolicy string, code int) bool {
+	return restartPolicy == "Never" || (restartPolicy == "OnFailure" && code == 0)
 }
 
 func pause(ctx context.Context, length time.Duration) {

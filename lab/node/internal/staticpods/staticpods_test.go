@@ -79,6 +79,32 @@ func TestAContainerThatEndsIsStartedAgainAtOnceAndThenLater(t *testing.T) {
 	}
 }
 
+func TestAContainerThatIsToEndEnds(t *testing.T) {
+	for policy, code := range map[string]int{"OnFailure": 0, "Never": 3} {
+		t.Run(policy, func(t *testing.T) {
+			given := manifest(t, fmt.Sprintf("exit %d", code), nil)
+			given.Pod.Spec.RestartPolicy = policy
+			runner := newRunner(t)
+			runner.Set([]staticpods.Manifest{given})
+			until(t, runner, "over", func(state kubeletapi.ContainerState) bool { return state.FinishedAt != nil })
+			time.Sleep(50 * time.Millisecond) // it would start again at once
+
+			state := runner.States()[0].Containers[0]
+			if state.FinishedAt == nil || state.Restarts != 0 || state.ExitCode != code {
+				t.Errorf("%+v", state)
+			}
+		})
+	}
+}
+
+func TestAContainerThatFailsIsStartedAgainIfItsPodIsToSucceed(t *testing.T) {
+	given := manifest(t, "exit 3", nil)
+	given.Pod.Spec.RestartPolicy = "OnFailure"
+	runner := newRunner(t)
+	runner.Set([]staticpods.Manifest{given})
+	until(t, runner, "started again", func(state kubeletapi.ContainerState) bool { return state.Restarts > 0 })
+}
+
 func TestAChangedPodStartsAnewAndAnUnchangedOneStays(t *testing.T) {
 	runner := newRunner(t)
 	runner.Set([]staticpods.Manifest{manifest(t, "exec sleep 1000", nil)})
