@@ -21,6 +21,7 @@ from typing import Any
 from aiohttp import web
 
 from lab import certificates, control, internet
+from lab.chart_registry import ChartRegistry
 from lab.children import Children
 from lab.datacentre import Datacentre
 from lab.directory import REPOSITORY, LabDirectory, write_json
@@ -41,7 +42,7 @@ from lab.proxmox.server import Server
 from lab.schematics import Schematics
 
 HTTPS = 443
-GIT = "git.lan"
+GIT, CHARTS = "git.lan", "quay.io"
 START_SECONDS = 20.0
 
 
@@ -96,6 +97,7 @@ class Site:
         if self._kubelets:
             self._kubelets.start()
             self._start_git()
+            await self._serve_charts()
         self._ledger.on_change(self._open_or_close_proxmox)
         self._ledger.on_change(self._rewire)
         self._ledger.on_change(self._refresh_dhcp)
@@ -168,6 +170,12 @@ class Site:
             output=self._directory.root / "git.log",
             environment={"PATH": PATH, "HOME": str(self._directory.repositories)},
         )
+
+    async def _serve_charts(self) -> None:
+        """What Helm finds on the site's internet."""
+        if self._programs.kubernetes and CHARTS in self._datacentre.names:
+            registry = ChartRegistry(self._programs.kubernetes.charts)
+            await self._serve(await _runner(registry.application()), CHARTS)
 
     async def _start_discovery(self) -> None:
         """The discovery service is the real one, in a process of its own."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 NODE_VARIABLE = "LAB_TALOS_NODE"
-ETCD, KUBERNETES, KUBELETS, FLUX = "etcd", "kubernetes", "talos-kubelets", "flux"
+ETCD, KUBERNETES, KUBELETS, FLUX, HELM = "etcd", "kubernetes", "talos-kubelets", "flux", "helm"
 
 # flux-operator runs in nothing but the images that its makers build upon.
 DISTROLESS = """\
@@ -42,6 +42,8 @@ class Kubernetes:
     kubelets: Path
     images: Mapping[str, Image]
     """Those of which containers are programs, by their names. Containers of any other are played."""
+    charts: Mapping[str, Path]
+    """The charts that the registry of charts serves: repository -> folder."""
 
 
 @dataclass(frozen=True)
@@ -61,11 +63,7 @@ def find(*, kubernetes: bool) -> Programs:
     if named and not Path(named).is_file():
         raise ProgramError(f"{NODE_VARIABLE} names {named}, which does not exist")
     try:
-        found = (
-            Kubernetes(folder=tool(KUBERNETES).parent, kubelets=tool(KUBELETS), images=_images(tool(FLUX).parent))
-            if kubernetes
-            else None
-        )
+        found = _kubernetes(tool) if kubernetes else None
         folders = [tool(ETCD).parent, *([found.folder] if found else [])]
         return Programs(
             node=Path(named).resolve() if named else tool("talos-node"),
@@ -76,12 +74,22 @@ def find(*, kubernetes: bool) -> Programs:
         raise ProgramError(str(error)) from None
 
 
-def _images(flux: Path) -> dict[str, Image]:
-    from toolchain.tools import FLUX_CONTROLLERS, FLUX_OPERATOR
+def _kubernetes(tool: Callable[[str], Path]) -> Kubernetes:
+    helm = tool(HELM)
+    return Kubernetes(
+        folder=tool(KUBERNETES).parent,
+        kubelets=tool(KUBELETS),
+        images=_images(tool(FLUX).parent, helm),
+        charts={"cilium/charts/cilium": helm.parent / "chart-cilium"},
+    )
+
+
+def _images(flux: Path, helm: Path) -> dict[str, Image]:
+    from toolchain import tools
 
     controllers = ("source-controller", "kustomize-controller")
-    return {f"ghcr.io/fluxcd/{name}:v{FLUX_CONTROLLERS}": Image(flux / name) for name in controllers} | {
-        f"ghcr.io/controlplaneio-fluxcd/flux-operator:v{FLUX_OPERATOR}": Image(
-            flux / "flux-operator", {"/data": flux / "flux-operator-data"}, DISTROLESS
-        )
+    operator = Image(flux / "flux-operator", {"/data": flux / "flux-operator-data"}, DISTROLESS)
+    return {f"ghcr.io/fluxcd/{name}:v{tools.FLUX_CONTROLLERS}": Image(flux / name) for name in controllers} | {
+        f"ghcr.io/controlplaneio-fluxcd/flux-operator:v{tools.FLUX_OPERATOR}": operator,
+        f"docker.io/alpine/helm:{tools.HELM}": Image(helm),
     }

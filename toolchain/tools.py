@@ -28,6 +28,8 @@ ETCD = "3.6.14"  # the newest of the 3.6 that Talos 1.13 runs
 KUSTOMIZE = "5.8.1"  # what kustomize-controller builds with, by its own go.mod (v1.10.1)
 FLUX = "2.9.5"  # what flux-operator installs if cluster.yaml does not name another
 FLUX_CONTROLLERS = "1.9.5"  # the source-controller and the kustomize-controller of that Flux
+HELM = "4.3.0"  # that of the image with which cluster_stack.plan.cilium installs Cilium
+CILIUM = "1.20.2"  # the chart of infrastructure/core/base/cilium
 FLUX_OPERATOR = "0.59.0"  # that of cluster_stack.plan.gitops: the newest that is served
 # The Gos that pip brings where none is installed that is new enough. A build takes the first that will do.
 GO_BINS = ("1.26.6", "1.27.3")
@@ -116,6 +118,8 @@ PINS = (
         "v1.0.1-0.20220411205349-bde1400a84be",
         "what the controllers' own go.mod files replace it with",
     ),
+    Pin("helm", "helm.sh/helm/v4", f"v{HELM}", "installs Cilium in the lab"),
+    Pin("charts", "github.com/cilium/cilium", f"v{CILIUM}", "its chart, which the lab's registry serves"),
     Pin("kustomize", "sigs.k8s.io/kustomize/kustomize/v5", f"v{KUSTOMIZE}", "builds infrastructure/ as Flux does"),
     Pin(
         "custom-resources",
@@ -463,6 +467,31 @@ def tools() -> dict[str, Tool]:
                 asset=f"kustomize_v{KUSTOMIZE}_{system}_{processor}.tar.gz",
                 checksums="checksums.txt",
             ),
+        ),
+        Tool(
+            name="helm",
+            version=HELM,
+            programs=("helm",),
+            builds=(
+                GoBuild(
+                    "toolchain/modules/helm",
+                    "helm.sh/helm/v4/cmd/helm",
+                    "helm",
+                    HELM,
+                    stamp=f"helm.sh/helm/v4/internal/version.version=v{HELM}",
+                ),
+            ),
+            copies=(
+                ModuleFile(
+                    "toolchain/modules/charts",
+                    "github.com/cilium/cilium",
+                    "install/kubernetes/cilium",
+                    "chart-cilium",
+                    CILIUM,
+                ),
+            ),
+            minutes=2,
+            source_version=HELM,
         ),
         Tool(
             name="flux",

@@ -29,7 +29,7 @@ VALUES_KEY = "values.yaml"
 """The key that a HelmRelease reads where it names none."""
 FOLDER = f"infrastructure/core/base/{NAME}"
 _INSTALLER = "cilium-install"
-_HELM_IMAGE = "docker.io/alpine/helm:4.3.0"
+HELM_IMAGE = "docker.io/alpine/helm:4.3.0"
 """Helm's makers publish no image. This one holds their binary, and is built for each of their releases."""
 _API = ("localhost", 7445)
 """KubePrism (Talos 1.6 and later): the API servers, on each machine's own loopback device."""
@@ -116,7 +116,7 @@ def installer(cilium: Cilium) -> list[Manifest]:
     Talos never changes an object that exists. So the Job and its values carry a name that follows from what they say:
     another version, or other values, are another Job, and Helm upgrades.
     """
-    content = json.dumps([cilium.chart, cilium.version, cilium.values, _HELM_IMAGE])
+    content = json.dumps([cilium.chart, cilium.version, cilium.values, HELM_IMAGE])
     name = f"{_INSTALLER}-{hashlib.sha256(content.encode()).hexdigest()[:8]}"
     account = {"kind": "ServiceAccount", "name": _INSTALLER, "namespace": NAMESPACE}
     return [
@@ -161,7 +161,7 @@ def _pod(cilium: Cilium, values: str) -> Manifest:
         "containers": [
             {
                 "name": "helm",
-                "image": _HELM_IMAGE,
+                "image": HELM_IMAGE,
                 "args": [
                     "upgrade",
                     "--install",

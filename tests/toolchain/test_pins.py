@@ -7,11 +7,13 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
+from cluster_stack.plan.cilium import HELM_IMAGE
 from toolchain.golang import needed_version
 from toolchain.installation import REPOSITORY
 from toolchain.processes import version_in
-from toolchain.tools import GO_BINS, PINS, TALOS_PLUGIN, Pin, tools
+from toolchain.tools import CILIUM, GO_BINS, HELM, PINS, TALOS_PLUGIN, Pin, tools
 
 MODULES = REPOSITORY / "toolchain" / "modules"
 FOLDERS = sorted({pin.folder for pin in PINS})
@@ -67,6 +69,12 @@ def test_the_plugins_are_built_in_the_version_of_the_wheels() -> None:
 
 def test_the_talos_plugin_says_that_it_is_what_is_built() -> None:
     assert json.loads((MODULES / "talos" / "schema.json").read_text())["version"] == TALOS_PLUGIN
+
+
+def test_cilium_is_installed_in_the_lab_as_anywhere() -> None:
+    assert f"docker.io/alpine/helm:{HELM}" == HELM_IMAGE
+    chart = yaml.safe_load((REPOSITORY / "infrastructure/core/base/cilium/chart.yaml").read_text())
+    assert chart["spec"]["ref"]["tag"] == CILIUM
 
 
 def test_the_go_that_pip_brings_is_new_enough() -> None:

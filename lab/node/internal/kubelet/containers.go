@@ -230,8 +230,10 @@ func (c *containers) prepare(ctx context.Context, pod *corev1.Pod) error {
 	}
 
 	addresses := c.network.addresses(pod)
-	if addresses == nil || !c.services.known.Load() {
-		return nil // the pod network has not come, or not the services, without which no program reaches the API server
+	if addresses == nil || (!pod.Spec.HostNetwork && !c.services.known.Load()) {
+		// The pod network has not come, or not the services, without which no program reaches the API server.
+		// Who is on the machine's network may be what brings both.
+		return nil
 	}
 
 	ctx, cancel := context.WithTimeout(ctx, playTimeout)
