@@ -42,7 +42,7 @@ func (t Tree) Knows(name string) bool {
 	return len(t.below(name)) > 0
 }
 
-// Read is the content of a file.
+// Read is the content of a file, or of the one that a link leads to.
 func (t Tree) Read(name string) ([]byte, error) {
 	name = path.Clean("/" + name)
 
@@ -53,6 +53,15 @@ func (t Tree) Read(name string) ([]byte, error) {
 	entry, err := t.stat(name, "stat")
 	if err != nil {
 		return nil, err
+	}
+
+	if entry.Mode&fs.ModeSymlink != 0 {
+		target, err := os.Stat(t.real(name))
+		if err != nil {
+			return nil, err
+		}
+
+		entry.Mode = target.Mode()
 	}
 
 	if !entry.Mode.IsRegular() {

@@ -41,6 +41,24 @@ func TestFilesAreReadWhereverTheyComeFrom(t *testing.T) {
 	}
 }
 
+func TestALinkIsReadAndListedAsOne(t *testing.T) {
+	tree := tree(t)
+	folder := filepath.Join(tree.Mounted["/var"], "lib/kubelet/pki")
+
+	if err := os.Symlink(filepath.Join(folder, "cert.pem"), filepath.Join(folder, "current.pem")); err != nil {
+		t.Fatal(err)
+	}
+
+	if got, err := tree.Read("/var/lib/kubelet/pki/current.pem"); err != nil || string(got) != "on disk" {
+		t.Errorf("%q, %v", got, err)
+	}
+
+	entries, err := tree.List("/var/lib/kubelet/pki/current.pem", 0)
+	if err != nil || len(entries) != 1 || entries[0].Mode&fs.ModeSymlink == 0 {
+		t.Errorf("%v, %v", entries, err)
+	}
+}
+
 func TestWhatIsNotThereIsNotThere(t *testing.T) {
 	if _, err := tree(t).Read("/var/lib/nothing"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("reading answered %v", err)
