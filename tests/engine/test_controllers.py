@@ -133,7 +133,7 @@ class Cluster:
         """The status and the message of the condition Ready."""
         found = self.get(kind, name, "-n", namespace)
         conditions = [one for one in found.get("status", {}).get("conditions", []) if one["type"] == "Ready"]
-        return (conditions[0]["status"], conditions[0]["message"]) if conditions else ("", "")
+        return (conditions[0]["status"], conditions[0].get("message", "")) if conditions else ("", "")
 
     def until_ready(self, kind: str, name: str) -> None:
         self.until(f"{kind} {name} is ready", lambda: self.ready(kind, name)[0] == "True")
@@ -230,26 +230,6 @@ def test_a_component_that_is_not_in_the_list_any_more_is_pruned(cluster: Cluster
         lambda: not cluster.is_there("kustomization", "metrics-server", "-n", "flux-system"),
     )
     assert cluster.is_there("helmrelease", "ingress-nginx", "-n", "ingress-nginx")
-
-
-def test_a_program_may_do_what_its_service_account_may(cluster: Cluster) -> None:
-    """Without its binding, the controller's own requests are refused."""
-    binding = "cluster-reconciler-flux-system"
-    kept = cluster.get("clusterrolebinding", binding)
-    cluster.kubectl("scale", "deployment/flux-operator", "-n", "flux-system", "--replicas=0")  # it would put it back
-    cluster.kubectl("delete", "clusterrolebinding", binding)
-
-    def is_forbidden() -> bool:
-        # Asked for again and again: the API server goes by what its cache still has of the binding.
-        now = f"reconcile.fluxcd.io/requestedAt={time.time()}"
-        cluster.kubectl("annotate", "--overwrite", "kustomization/cluster", "-n", "flux-system", now)
-        return "forbidden" in cluster.ready("kustomization", "cluster")[1]
-
-    cluster.until("it is forbidden", is_forbidden)
-    kept["metadata"] = {"name": binding, "labels": kept["metadata"].get("labels", {})}
-    cluster.apply(kept)
-    cluster.kubectl("scale", "deployment/flux-operator", "-n", "flux-system", "--replicas=1")
-    cluster.until_ready("kustomization", "cluster")
 
 
 def test_a_program_that_dies_is_started_again(cluster: Cluster) -> None:

@@ -157,15 +157,17 @@ func (l *life) runPhase(ctx context.Context, sequence node.Sequence, step phase)
 
 // restartSteps are the phases that the sequences share.
 type restartSteps struct {
-	cleanup, stopServices, kexec, stopEverything, reboot phase
+	cleanup, stopServices, unmountSystem, kexec, stopEverything, reboot phase
 }
 
 // phases are the steps of a sequence and the exit code after them. Pods and
-// mounts have no counterpart here; their steps are left out.
+// mounts have no counterpart here; their steps are left out, but for the one
+// that clients wait for.
 func (l *life) phases(stopBoot context.CancelFunc, sequence node.Sequence) ([]phase, int) {
 	steps := restartSteps{
 		cleanup:        phase{"cleanup", "stopAllPods", func(ctx context.Context) error { l.shutDownKubelet(ctx); return nil }},
 		stopServices:   phase{"stopServices", "stopServicesEphemeral", func(context.Context) error { l.stopWorkloads(); return nil }},
+		unmountSystem:  phase{name: "unmountSystem", task: "unmountEphemeralPartition"},
 		kexec:          phase{"kexec", "kexecPrepare", func(context.Context) error { l.prepareKexec(sequence); return nil }},
 		stopEverything: phase{"stopEverything", stopAllServices, func(context.Context) error { l.stopAll(stopBoot); return nil }},
 		reboot:         phase{name: "reboot", task: "reboot"},
@@ -178,20 +180,20 @@ func (l *life) phases(stopBoot context.CancelFunc, sequence node.Sequence) ([]ph
 			return []phase{{"reboot", "reboot", steps.stopEverything.run}}, ExitReboot
 		}
 
-		return []phase{steps.cleanup, steps.stopServices, steps.kexec, steps.stopEverything, steps.reboot}, ExitReboot
+		return []phase{steps.cleanup, steps.stopServices, steps.unmountSystem, steps.kexec, steps.stopEverything, steps.reboot}, ExitReboot
 	case upgradeSequence:
 		return l.upgradePhases(sequence.Upgrade, steps), ExitReboot
 	case stageUpgradeSequence:
-		phases := []phase{steps.cleanup, steps.stopServices}
+		phases := []phase{steps.cleanup, steps.stopServices, steps.unmountSystem}
 		if sequence.Upgrade.RebootMode == machineapi.UpgradeRequest_DEFAULT {
 			phases = append(phases, steps.kexec)
 		}
 
 		return append(phases, steps.stopEverything, steps.reboot), ExitReboot
 	case resetSequence:
-		return l.resetPhases(sequence.Reset, []phase{steps.stopServices, steps.stopEverything}, steps.reboot, shutdown)
+		return l.resetPhases(sequence.Reset, []phase{steps.stopServices, steps.unmountSystem, steps.stopEverything}, steps.reboot, shutdown)
 	default:
-		phases := []phase{steps.cleanup, steps.stopServices, steps.stopEverything, shutdown}
+		phases := []phase{steps.cleanup, steps.stopServices, steps.unmountSystem, steps.stopEverything, shutdown}
 		if !sequence.Force && l.node.RegistersNode() {
 			phases = append([]phase{l.drain()}, phases...)
 		}
