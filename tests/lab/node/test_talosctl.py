@@ -293,7 +293,8 @@ def test_events_and_logs(site: Site, machines: dict[str, Machine], cluster: Clus
 def test_files_and_disks_are_looked_at(site: Site, machines: dict[str, Machine], cluster: Cluster) -> None:
     address = CONTROL_PLANES["cp1"]
     assert "member" in cluster("list", "/var/lib/etcd", node=address)
-    assert f"{address}        cp1" in cluster("read", "/etc/hosts", node=address)
+    hosts = [line.split() for line in cluster("read", "/etc/hosts", node=address).splitlines()]
+    assert [address, "cp1"] in hosts
     assert "no such file or directory" in cluster.attempt("list", "/var/lib/etcd", node=WORKER).stderr
     assert "is not simulated" in cluster.attempt("list", "/usr/bin", node=address).stderr
     volumes = [volume["spec"] for volume in cluster.resources("discoveredvolumes", address)]
