@@ -37,7 +37,7 @@ func (c *container) probe(ctx context.Context, failed chan<- struct{}) {
 	}
 
 	if c.spec.ReadinessProbe == nil {
-		c.update(func(state *kubeletapi.ContainerState) { state.Ready = true })
+		c.setReady(ctx, true)
 	} else {
 		go c.probeReadiness(ctx)
 	}
@@ -63,6 +63,15 @@ func (c *container) probe(ctx context.Context, failed chan<- struct{}) {
 	if ctx.Err() == nil {
 		close(failed)
 	}
+}
+
+// setReady says whether the container is ready, unless it has ended in the meantime.
+func (c *container) setReady(ctx context.Context, ready bool) {
+	c.update(func(state *kubeletapi.ContainerState) {
+		if ctx.Err() == nil {
+			state.Ready = ready
+		}
+	})
 }
 
 // probeStartup reports whether the container has started in time.
@@ -97,9 +106,9 @@ func (c *container) probeReadiness(ctx context.Context) {
 		if err := ask(ctx, c.spec.ReadinessProbe); err == nil {
 			failures, wait = 0, period(c.spec.ReadinessProbe)
 
-			c.update(func(state *kubeletapi.ContainerState) { state.Ready = true })
+			c.setReady(ctx, true)
 		} else if failures++; failures >= threshold(c.spec.ReadinessProbe) && ctx.Err() == nil {
-			c.update(func(state *kubeletapi.ContainerState) { state.Ready = false })
+			c.setReady(ctx, false)
 		}
 
 		pause(ctx, wait)
