@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 
 import pytest
 import yaml
@@ -130,10 +131,11 @@ def test_three_control_planes_join_the_one(site: Site, homelab) -> None:
     assert three.outputs.all_vm_ids == (800, 801, 802, 810)
     assert three.outputs.control_plane_ips[0] == homelab.outputs.control_plane_ips[0]
     members = ""
-    for _ in range(30):
+    for _ in range(120):  # a minute and more: each waits until the one before it votes
         members = site.talosctl(three.outputs, three.outputs.control_plane_ips[:1], "etcd", "members", check=False)
         if all(f"homelab-cp{number}" in members for number in (1, 2, 3)) and "true" not in members:
             break
+        time.sleep(0.5)
     assert all(f"homelab-cp{number}" in members for number in (1, 2, 3)), members
     assert not site.up("homelab").changes.any
 
