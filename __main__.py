@@ -1,8 +1,12 @@
 """`pulumi up -s <name>` makes the datacentre agree with clusters/<name>/cluster.yaml."""
 
+import gc
 import os
 import sys
 from functools import partial
+
+# What is loaded here stays to the end: looking through it for garbage, again and again, is time that a person waits.
+gc.disable()
 
 import pulumi
 
@@ -12,6 +16,9 @@ from cluster_stack.components.gitops import read_settings
 from cluster_stack.components.previous import FLUX_VERSION, previous
 from cluster_stack.config import ConfigError
 from cluster_stack.plan.gitops.plan import bootstrap
+
+gc.freeze()
+gc.enable()
 
 # Tells Pulumi's Python host that a person has read why (its `pulumi-language-python-exec` has the number): after any
 # other exit code the engine adds that "an unhandled error occurred".

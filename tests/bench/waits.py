@@ -4,12 +4,15 @@ The lab has no artificial delays here, so what remains are the Proxmox provider'
 back-off, and the machines' boot and installation. Proxmox's tasks keep their third of a second: on a real host a task
 is a process of its own, which has never ended when the provider first looks. Those that follow each other are the
 chain. What the engine, the program and the making of keys take is not in it.
+
+One update is no measure: whether the node is up just before or just after the provider asks for it decides about a
+second of the chain, and keys take between half a second and one and a half. So it is the median of several.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
 
 from tests.bench.figure import Figure
@@ -19,17 +22,49 @@ from tests.engine.site import Site
 
 LIMIT = 1.5
 WITHOUT_DELAY = ("boot", "install", "service")
+UPDATES = 5
+
+
+@dataclass(frozen=True)
+class _Update:
+    steps: UpSteps
+    chain: list[tuple[str, Step]]
+
+    @property
+    def waited(self) -> float:
+        return sum(link.seconds for _, link in self.chain)
+
+    @property
+    def ratio(self) -> float:
+        return self.steps.seconds / self.waited
+
+    @property
+    def lines(self) -> list[str]:
+        return [
+            *(f"{link.seconds:6.2f} s  {name}: {link.title}  ({link.source})" for name, link in self.chain),
+            f"{self.waited:6.2f} s  the chain",
+            "",
+            f"{self.steps.seconds:6.2f} s  the whole up, of which not in the chain:",
+            *(f"{seconds:6.2f} s  {words}" for words, seconds in _besides(self.steps, self.chain)),
+        ]
 
 
 def measure(site: Site, cluster: str) -> Figure:
-    """Makes the cluster, on a site without artificial delays."""
+    """Makes the cluster again and again, on a site without artificial delays, and leaves the last one."""
+    updates = [_update(site, cluster)]
+    while len(updates) < UPDATES:
+        site.destroy(cluster)
+        updates.append(_update(site, cluster))
+    by_ratio = sorted(updates, key=lambda update: update.ratio)
+    shown = by_ratio[UPDATES // 2]
+    of_each = " ".join(f"{update.ratio:.2f} ({update.steps.seconds:.2f} s)" for update in updates)
+    lines = ("each update: " + of_each, "", "the one in the middle:", *shown.lines)
+    return Figure("`up` of 1+1, against the providers' own waits", shown.ratio, LIMIT, "times", lines)
+
+
+def _update(site: Site, cluster: str) -> _Update:
     steps = steps_of(record_up(site, cluster, "--skip-preview"), cluster)
-    chain = longest_chain(steps)
-    waited = sum(link.seconds for _, link in chain)
-    lines = [f"{link.seconds:6.2f} s  {name}: {link.title}  ({link.source})" for name, link in chain]
-    lines += [f"{waited:6.2f} s  the chain", "", f"{steps.seconds:6.2f} s  the whole up, of which not in the chain:"]
-    lines += [f"{seconds:6.2f} s  {words}" for words, seconds in _besides(steps, chain)]
-    return Figure("`up` of 1+1, against the providers' own waits", steps.seconds / waited, LIMIT, "times", tuple(lines))
+    return _Update(steps, longest_chain(steps))
 
 
 def longest_chain(steps: UpSteps) -> list[tuple[str, Step]]:

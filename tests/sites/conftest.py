@@ -13,6 +13,6 @@ from hypothesis import HealthCheck, settings
 hypothesis.configuration.set_hypothesis_home_dir(Path(__file__).parents[2] / ".pytest_cache" / "hypothesis")
 # A slow machine is no mistake, and no reason to draw other cases.
 _QUIET = settings(deadline=None, database=None, suppress_health_check=list(HealthCheck))
-settings.register_profile("quick", _QUIET, derandomize=True, max_examples=20)
+settings.register_profile("quick", _QUIET, derandomize=True, max_examples=10)
 settings.register_profile("thorough", _QUIET, max_examples=3000)
 settings.load_profile("quick")
