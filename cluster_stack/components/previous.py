@@ -18,6 +18,7 @@ VERSION_CONTRACT = "talos_version_contract"
 FIRMWARE = "firmware"
 SECURE_BOOT = "secure_boot"
 DISK_ENCRYPTION = "disk_encryption"
+POD_NETWORK = "pod_network"
 CONTROL_PLANES = "control_plane_vms"
 FLUX_VERSION = "flux_version"
 
@@ -40,6 +41,7 @@ def previous() -> Previous:
             firmware=outputs[FIRMWARE],
             secure_boot=outputs[SECURE_BOOT],
             disk_encryption=outputs[DISK_ENCRYPTION],
+            pod_network=outputs.get(POD_NETWORK),
         )
         if FIRMWARE in outputs
         else None,
@@ -55,6 +57,7 @@ def installation_outputs(config: ClusterConfig) -> dict[str, pulumi.Input[object
         FIRMWARE: found.firmware,
         SECURE_BOOT: found.secure_boot,
         DISK_ENCRYPTION: found.disk_encryption,
+        POD_NETWORK: found.pod_network,
     }
 
 

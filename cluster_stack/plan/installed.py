@@ -1,4 +1,4 @@
-"""What the machines of a cluster were installed with and keep: an edit of it would leave them unable to start.
+"""What a cluster was installed with and keeps: an edit would leave its machines unable to start, or to talk.
 
 Owns the rules. What there was, a caller knows: an update from the state, `diff` from the file's older version.
 """
@@ -15,13 +15,15 @@ from cluster_stack.plan.versions import Refusal
 
 @dataclass(frozen=True, kw_only=True)
 class Installation:
-    """How the machines of a cluster are installed."""
+    """How a cluster is installed."""
 
     firmware: str
     """``seabios`` or ``ovmf``."""
     secure_boot: bool
     disk_encryption: str
     """``none``, ``tpm`` or ``nodeID``."""
+    pod_network: str | None
+    """Who makes it: ``flannel``, ``cilium`` or ``none`` of the two; None where an older state does not tell."""
 
 
 def installation(config: ClusterConfig) -> Installation:
@@ -30,6 +32,7 @@ def installation(config: ClusterConfig) -> Installation:
         firmware=bios(config),
         secure_boot=config.cluster.talos.secureboot,
         disk_encryption=config.cluster.talos.disk_encryption or "none",
+        pod_network=config.cluster.cni.name,
     )
 
 
@@ -54,6 +57,17 @@ def refusals(before: Installation, config: ClusterConfig) -> Iterator[tuple[str,
         had = "with" if before.secure_boot else "without"
         what = f"this cluster was installed {had} Secure Boot, and no upgrade of Talos changes that."
         yield "cluster.talos.secureboot", Refusal(what, _keep("secureboot", "true" if before.secure_boot else ""))
+    networks = (before.pod_network, after.pod_network)
+    if before.pod_network != after.pod_network and not {None, "none"} & set(networks):
+        what = (
+            f"the pods of this cluster are connected by {before.pod_network}, which nobody would remove: "
+            f"{before.pod_network} and {after.pod_network} would both run."
+        )
+        fix = (
+            f"Write `name: {before.pod_network}`. To move a cluster that runs, write `name: none`, follow the guide of "
+            f"{after.pod_network} for migrations, and write `name: {after.pod_network}` when it is done."
+        )
+        yield "cluster.cni.name", Refusal(what, fix)
     follows = (before.disk_encryption, before.secure_boot) != (after.disk_encryption, after.secure_boot)
     if before.firmware != after.firmware and not follows and config.proxmox.storage.iso_path is None:
         what = (

@@ -21,6 +21,7 @@ OUTPUTS = {
     "firmware": "ovmf",
     "secure_boot": False,
     "disk_encryption": "tpm",
+    "pod_network": "cilium",
     "control_plane_vms": {"homelab-cp2": {"id": 801}, "homelab-cp1": {"id": 800}},
     "flux_version": "v2.9.5",
     "other": 1,
@@ -58,7 +59,7 @@ def test_what_the_last_update_left(engine: Callable[..., list[float]]) -> None:
         talos="v1.12.4",
         kubernetes="1.34.2",
         contract="v1.11.5",
-        installation=Installation(firmware="ovmf", secure_boot=False, disk_encryption="tpm"),
+        installation=Installation(firmware="ovmf", secure_boot=False, disk_encryption="tpm", pod_network="cilium"),
         control_planes=("homelab-cp1", "homelab-cp2"),
         flux="v2.9.5",
     )

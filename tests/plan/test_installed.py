@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,11 +16,12 @@ FILE = "clusters/small/cluster.yaml"
 HOMELAB = (Path(__file__).parents[2] / "clusters/homelab/cluster.yaml").read_text()
 
 
-def small(talos: str = "", vm: str = "") -> ClusterFile:
+def small(talos: str = "", vm: str = "", cni: str = "flannel") -> ClusterFile:
     text = f"""\
 metadata: {{name: small}}
 cluster:
   talos: {{version: v1.13.0{talos}}}
+  cni: {{name: {cni}}}
   topology: {{controlPlane: {{count: 1}}, workers: {{count: 0}}}}
 proxmox:
   endpoint: https://px.example:8006/
@@ -69,13 +71,13 @@ NOT_OPENED = "With another one, Talos would not open them at its next start. "
         (
             ("",),
             ("", ", tpm: true"),
-            ":9: proxmox.vm.tpm: the machines of this cluster have the firmware seabios, and since their first start "
+            ":10: proxmox.vm.tpm: the machines of this cluster have the firmware seabios, and since their first start "
             "their disks have the boot loader for no other. Remove the key: a TPM needs the firmware ovmf.",
         ),
         (
             ("", ", tpm: true"),
             ("",),
-            ":9: proxmox.vm.bios: the machines of this cluster have the firmware ovmf, and since their first start "
+            ":10: proxmox.vm.bios: the machines of this cluster have the firmware ovmf, and since their first start "
             "their disks have the boot loader for no other. Write `bios: ovmf`.",
         ),
     ],
@@ -93,3 +95,19 @@ def test_what_an_iso_installed_boots_under_either_firmware() -> None:
         )
 
     assert told(homelab("seabios"), homelab("ovmf")) == []
+
+
+def test_nobody_takes_the_old_pod_network_away() -> None:
+    flannel, cilium, none = (small(cni=name) for name in ("flannel", "cilium", "none"))
+    assert told(flannel, cilium) == [
+        ":4: cluster.cni.name: the pods of this cluster are connected by flannel, which nobody would remove: flannel "
+        "and cilium would both run. Write `name: flannel`. To move a cluster that runs, write `name: none`, follow the "
+        "guide of cilium for migrations, and write `name: cilium` when it is done."
+    ]
+    assert [line.partition(": the pods")[0] for line in told(cilium, flannel)] == [":4: cluster.cni.name"]
+    assert told(flannel, none) == told(none, cilium) == told(cilium, cilium) == []
+
+
+def test_a_state_that_does_not_tell_the_pod_network_forbids_none() -> None:
+    before = replace(installation(small().config), pod_network=None)
+    assert list(upgrades.check(small(cni="cilium"), Previous(installation=before))) == []

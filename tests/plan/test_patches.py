@@ -822,6 +822,50 @@ def test_a_kind_that_nothing_here_can_write_stays_refused(cluster: Cluster) -> N
     assert told.startswith("2: kind: KubeletConfig needs Talos 1.14, this program writes")
 
 
+MANIFEST = "cluster:\n  inlineManifests:\n    - name: a\n      contents: |\n"
+CONTENTS = "4: cluster.inlineManifests[0].contents: "
+
+
+@pytest.mark.parametrize(
+    ("manifest", "told"),
+    [
+        (
+            "{apiVersion: v1, kind: ConfigMap, metadata: {name: greeting}}",
+            "the ConfigMap greeting belongs to a namespace, and does not say which. Talos, unlike kubectl, assumes "
+            "none. Write it below its metadata: `namespace: default`, or the one that it is for.",
+        ),
+        (
+            "{apiVersion: apps/v1, kind: Deployment, metadata: {namespace: default}}",
+            "the Deployment in it has no name. Write `metadata: {name: <name>}`: Talos looks for what exists by it.",
+        ),
+        (
+            "{apiVersion: v1, kind: Secret, stringData: {token: [hunter2}}",
+            "it is not YAML. Write objects of Kubernetes, with a line `---` between them.",
+        ),
+        (
+            "hunter2",
+            "one of the documents in it is no object of Kubernetes. "
+            "Write an object with apiVersion, kind and metadata.",
+        ),
+    ],
+)
+def test_a_manifest_that_talos_could_not_apply(cluster: Cluster, manifest: str, told: str) -> None:
+    assert cluster.problems_of(f"{MANIFEST}        {manifest}\n") == [CONTENTS + told]
+
+
+@pytest.mark.parametrize(
+    "manifest",
+    [
+        "{apiVersion: v1, kind: ConfigMap, metadata: {name: greeting, namespace: default}}",
+        "{apiVersion: v1, kind: Namespace, metadata: {name: shop}}",
+        "{apiVersion: example.com/v1, kind: ConfigMap, metadata: {name: whose-scope-nobody-here-knows}}",
+        "---",
+    ],
+)
+def test_a_manifest_that_talos_can_apply(cluster: Cluster, manifest: str) -> None:
+    assert cluster.problems_of(f"{MANIFEST}        {manifest}\n") == []
+
+
 def test_a_deleted_document_is_gone(cluster: Cluster) -> None:
     link, deleted = f"{V1}LinkConfig\nname: eth1\n", f"{V1}LinkConfig\nname: eth1\n$patch: delete\n"
     assert cluster.problems_of("---\n".join([link, deleted, link, deleted])) == []

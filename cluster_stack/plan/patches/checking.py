@@ -20,6 +20,7 @@ from cluster_stack.config.problems import Problem
 from cluster_stack.config.rules import node_restriction
 from cluster_stack.config.rules.images import NEWEST_TALOS_MINOR
 from cluster_stack.plan.nodes import Role
+from cluster_stack.plan.patches import inline_manifests
 from cluster_stack.plan.patches.forms import FORMS
 from cluster_stack.plan.patches.reading import JSON6902, PatchDocument, as_json
 from cluster_stack.plan.patches.words import choice, nearest_word, sort
@@ -76,6 +77,7 @@ def check(documents: Iterable[PatchDocument], contract_minor: int, role: Role) -
     earlier: set[tuple[str, str]] = set()
     for document in documents:
         yield from _Check(document, contract_minor, role, earlier).problems()
+        yield from inline_manifests.check(document)
         if "$patch" in document.data:
             earlier.discard(_identity(document.data))
         else:
