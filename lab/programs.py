@@ -85,11 +85,11 @@ def _kubernetes(tool: Callable[[str], Path]) -> Kubernetes:
 
 
 def _images(flux: Path, helm: Path) -> dict[str, Image]:
-    from toolchain import tools
+    from toolchain import pins
 
     controllers = ("source-controller", "kustomize-controller")
     operator = Image(flux / "flux-operator", {"/data": flux / "flux-operator-data"}, DISTROLESS)
-    return {f"ghcr.io/fluxcd/{name}:v{tools.FLUX_CONTROLLERS}": Image(flux / name) for name in controllers} | {
-        f"ghcr.io/controlplaneio-fluxcd/flux-operator:v{tools.FLUX_OPERATOR}": operator,
-        f"docker.io/alpine/helm:{tools.HELM}": Image(helm),
+    return {f"ghcr.io/fluxcd/{name}:v{pins.FLUX_CONTROLLERS}": Image(flux / name) for name in controllers} | {
+        f"ghcr.io/controlplaneio-fluxcd/flux-operator:v{pins.FLUX_OPERATOR}": operator,
+        f"docker.io/alpine/helm:{pins.HELM}": Image(helm),
     }

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from toolchain import found, golang, makers
+from toolchain.builds import Tool
 from toolchain.errors import ToolchainError
 from toolchain.installation import Installation, Installed, Program
 from toolchain.processes import ask, duration, say, version_in
 from toolchain.store import Store, files_in, link, locked, remove, user_cache
-from toolchain.tools import Tool, go_platform, tools
+from toolchain.tools import go_platform, tools
 
 DISK = "10 GB"  # the modules and the compiled packages of all builds together
 
@@ -149,7 +150,7 @@ class Run:
             raise ToolchainError(
                 f"{tool.name} {tool.version} could not be downloaded, and {tool.builds[0].folder} makes "
                 f"{tool.source_version}. Either install the wheel of {tool.source_version}, or move that folder and "
-                f"toolchain/tools.py to {tool.version}."
+                f"toolchain/pins.py to {tool.version}."
             )
         go = golang.find_go(golang.needed_version([tool], self.repository), self.store, scratch)
         total = sum(other.minutes for other in remaining)

@@ -9,8 +9,8 @@ import os
 import shutil
 from pathlib import Path
 
+from toolchain.builds import Tool
 from toolchain.processes import ask, say, version_in
-from toolchain.tools import Tool
 
 
 def on_path(tool: Tool, ours: Path) -> tuple[str, list[Path]]:

@@ -13,10 +13,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from toolchain.builds import CompletedBuild, GoBuild, GoTests, ModuleFile, Tool
 from toolchain.errors import ToolchainError
+from toolchain.pins import GO_BINS
 from toolchain.processes import ask, run, say, version_in
 from toolchain.store import Store, remove
-from toolchain.tools import GO_BINS, CompletedBuild, GoBuild, GoTests, ModuleFile, Tool, go_platform
+from toolchain.tools import go_platform
 
 FLAGS = ("-mod=readonly", "-trimpath", "-buildvcs=false", "-modcacherw")  # the last: else the caches cannot be removed
 LINKER_FLAGS = ("-s", "-w")

@@ -15,8 +15,9 @@ import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from toolchain.builds import Tool
 from toolchain.errors import ToolchainError
-from toolchain.tools import Tool, tools
+from toolchain.tools import tools
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

@@ -18,9 +18,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from toolchain.builds import Release, Tool
 from toolchain.errors import ToolchainError
 from toolchain.processes import run, say
-from toolchain.tools import Release, Tool
 
 PATIENCE = 3.0
 STALLED = 30.0

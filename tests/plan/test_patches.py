@@ -23,7 +23,7 @@ from cluster_stack.plan.nodes import Role
 from cluster_stack.plan.patches import PatchDocument, Place, as_patch_texts, check, read
 from cluster_stack.plan.patches.checking import CONTROL_PLANE_KEYS, CONTROL_PLANE_KINDS, OWNED_KEYS, OWNED_KINDS, SCHEMA
 from cluster_stack.plan.patches.forms import FORMS
-from toolchain.tools import TALOS
+from toolchain.pins import TALOS
 
 CLUSTER_YAML = "clusters/demo/cluster.yaml"
 PATCH_FILE = "clusters/demo/patches/x.yaml"

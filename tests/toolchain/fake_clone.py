@@ -13,11 +13,11 @@ from pathlib import Path
 import toolchain.ensure
 import toolchain.installation
 import toolchain.processes
+from toolchain.builds import GoBuild, ModuleFile, Tool
 from toolchain.ensure import Run
 from toolchain.errors import ToolchainError
 from toolchain.installation import Installation
 from toolchain.store import Store
-from toolchain.tools import GoBuild, ModuleFile, Tool
 
 # Writes each call, with what decides where Go keeps things, into go.log; waits while the file `hold` exists.
 GO = """#!/bin/sh

@@ -14,9 +14,9 @@ import toolchain
 from tests.toolchain import fake_clone
 from tests.toolchain.fake_clone import PLUGIN, FakeClone
 from toolchain import makers, processes
+from toolchain.builds import CompletedBuild, ModuleFile, OtherName, Tool
 from toolchain.errors import ToolchainError
 from toolchain.installation import Installation
-from toolchain.tools import CompletedBuild, ModuleFile, OtherName, Tool
 
 
 def program(path: Path, says: str) -> None:

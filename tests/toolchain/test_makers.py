@@ -13,8 +13,8 @@ import pytest
 
 from tests.toolchain.fake_clone import PLUGIN
 from toolchain import makers
+from toolchain.builds import Release
 from toolchain.errors import ToolchainError
-from toolchain.tools import Release
 
 
 def test_a_maker_that_never_answers_is_noticed_in_time(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""The versions in toolchain/tools.py are those of the go.mod files, and the builds are of the wheels' versions."""
+"""The versions in toolchain/pins.py are those of the go.mod files, and the builds are of the wheels' versions."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import yaml
 from cluster_stack.plan.cilium import HELM_IMAGE
 from toolchain.golang import needed_version
 from toolchain.installation import REPOSITORY
+from toolchain.pins import CILIUM, GO_BINS, HELM, PINS, TALOS_PLUGIN, Pin
 from toolchain.processes import version_in
-from toolchain.tools import CILIUM, GO_BINS, HELM, PINS, TALOS_PLUGIN, Pin, tools
+from toolchain.tools import tools
 
 MODULES = REPOSITORY / "toolchain" / "modules"
 FOLDERS = sorted({pin.folder for pin in PINS})

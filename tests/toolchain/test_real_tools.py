@@ -14,9 +14,11 @@ import pytest
 
 import toolchain
 from tests.toolchain.fake_clone import FakeClone
+from toolchain.builds import GoBuild, GoTests, Tool
 from toolchain.errors import ToolchainError
 from toolchain.installation import Installation
-from toolchain.tools import KUBERNETES, GoBuild, GoTests, Tool, tools
+from toolchain.pins import KUBERNETES
+from toolchain.tools import tools
 
 pytestmark = pytest.mark.engine
 

@@ -13,11 +13,11 @@ from jsonschema import Draft202012Validator
 from cluster_stack.plan.gitops.flux_versions import FLUX
 from cluster_stack.plan.versions import TALOS
 from toolchain.installation import REPOSITORY
+from toolchain.pins import PINS
 from toolchain.schemas.__main__ import DATA, INFRASTRUCTURE, makers
 from toolchain.schemas.merging import merged
 from toolchain.schemas.reducing import reduced, shared, without_prose
 from toolchain.schemas.sources import FLUX_RELEASES, KUBERNETES_RELEASES
-from toolchain.tools import PINS
 
 MADE = makers(INFRASTRUCTURE)
 

@@ -17,7 +17,8 @@ from tests.conformance.bpg.images import READY
 from tests.conformance.site import Site
 from tests.conformance.suite import Program, Suite
 from toolchain import programs, tool
-from toolchain.tools import BPG, BPG_TEST_PACKAGES, TOFU
+from toolchain.pins import BPG, TOFU
+from toolchain.tools import BPG_TEST_PACKAGES
 
 ROOT = "root@pam"
 IMAGES_PORT = 8080

@@ -15,7 +15,7 @@ from tests.conformance.talos import cluster
 from tests.conformance.talos.cluster import Cluster
 from tests.conformance.talos.configurations import READY
 from toolchain import programs
-from toolchain.tools import TALOS
+from toolchain.pins import TALOS
 
 PACKAGE = "internal/integration/api"
 

@@ -10,7 +10,7 @@ import yaml
 from tests.conformance.expectations import Expectations
 from tests.conformance.talos import cluster, configurations
 from tests.conformance.talos.suite import PACKAGE, Talos
-from toolchain.tools import TALOS
+from toolchain.pins import TALOS
 
 
 def test_the_data_file_names_the_package_of_the_suite() -> None:
