@@ -5,7 +5,10 @@ One cluster for the whole module, whose tests follow each other.
 
 from __future__ import annotations
 
+import base64
+import gzip
 import json
+import shlex
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -17,7 +20,7 @@ from cluster_stack.plan.cilium import read as read_cilium
 from cluster_stack.plan.cilium import values_for_flux
 from cluster_stack.project import Project
 from lab.directory import write_text
-from tests.engine.site import Site
+from tests.engine.site import REPOSITORY, Site
 
 NAME = "net"
 CLUSTER = f"""
@@ -42,6 +45,7 @@ proxmox:
 """
 VALUES = "hubble: {enabled: false}\n"
 PATIENCE = 240.0
+PAGE = REPOSITORY / "docs" / "components.md"
 
 
 class Cluster:
@@ -69,6 +73,23 @@ class Cluster:
         """What Helm says of each release."""
         answer = self.run("helm", "history", "cilium", "-n", "kube-system", "-o", "json", check=False)
         return [found["status"] for found in json.loads(answer or "[]")]
+
+    def cut_off(self) -> None:
+        """The last revision, as it would be if Helm had died while it made it."""
+        label = "owner=helm,name=cilium,status=deployed"
+        (secret,) = self.get("secrets", "-n", "kube-system", "-l", label)["items"]
+        release = json.loads(gzip.decompress(base64.b64decode(base64.b64decode(secret["data"]["release"]))))
+        release["info"]["status"] = secret["metadata"]["labels"]["status"] = "pending-upgrade"
+        packed = base64.b64encode(base64.b64encode(gzip.compress(json.dumps(release).encode()))).decode()
+        secret["data"]["release"] = packed
+        file = self.site.folder / "release.json"
+        file.write_text(json.dumps(secret))
+        self.run("kubectl", "replace", "-f", str(file))
+
+    def documented(self, begins: str) -> list[str]:
+        """The words of a command in docs/components.md."""
+        (line,) = [line for line in PAGE.read_text().splitlines() if line.strip().startswith(begins)]
+        return shlex.split(line)
 
     def values(self) -> Any:
         return json.loads(self.run("helm", "get", "values", "cilium", "-n", "kube-system", "-o", "json"))
@@ -139,3 +160,20 @@ def test_other_values_are_an_upgrade(cluster: Cluster) -> None:
     cluster.until("Helm has upgraded", lambda: cluster.revisions() == ["superseded", "deployed"])
     assert cluster.values()["debug"] == {"enabled": True}
     assert cluster.values() == cluster.told_to_flux()
+
+
+def test_an_upgrade_that_was_cut_off_goes_on_after_one_command(cluster: Cluster) -> None:
+    cluster.cut_off()
+    (cluster.site.cluster_file(NAME).parent / "cilium.yaml").write_text("hubble: {enabled: true}\n")
+    cluster.site.up(NAME)
+
+    def refused() -> bool:
+        pods = cluster.get("pods", "-n", "kube-system", "-l", "batch.kubernetes.io/job-name")["items"]
+        states = [status for pod in pods for status in pod["status"].get("containerStatuses", [])]
+        return any(state["restartCount"] > 0 for state in states)
+
+    cluster.until("Helm refuses", refused)
+    assert cluster.revisions() == ["superseded", "pending-upgrade"]
+    cluster.run(*cluster.documented("kubectl -n kube-system delete secret"))
+    cluster.until("Helm has upgraded", lambda: cluster.revisions() == ["superseded", "deployed"])
+    assert cluster.values()["hubble"]["enabled"] is True
