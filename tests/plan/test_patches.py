@@ -831,8 +831,8 @@ CONTENTS = "4: cluster.inlineManifests[0].contents: "
     [
         (
             "{apiVersion: v1, kind: ConfigMap, metadata: {name: greeting}}",
-            "the ConfigMap greeting belongs to a namespace, and does not say which. Talos, unlike kubectl, assumes "
-            "none. Write it below its metadata: `namespace: default`, or the one that it is for.",
+            "the ConfigMap greeting belongs to a namespace, and does not say which. `talosctl upgrade-k8s` "
+            "would fail at it. Write it below its metadata: `namespace: default`, or the one that it is for.",
         ),
         (
             "{apiVersion: apps/v1, kind: Deployment, metadata: {namespace: default}}",

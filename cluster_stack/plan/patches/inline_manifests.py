@@ -1,8 +1,8 @@
 """The Kubernetes objects that a patch has Talos apply: what Talos, or the API that it applies them to, would refuse.
 
-A mistake in them does not stop a machine. The manifests behind it are never applied, and only the machines' logs tell;
-``talosctl upgrade-k8s`` stops there. Source: ``k8s.ManifestApplyController`` of Talos 1.13.0, which asks for the path
-of an object as the object has it, so that one of a namespace needs to name it.
+A mistake in them does not stop a machine: only its log, or the next ``talosctl upgrade-k8s``, tells of it. An object of
+a namespace that does not name it comes into ``default`` as the cluster begins, and is an error to ``upgrade-k8s`` of
+talosctl 1.13.0, which then updates and removes nothing.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def _of_one(patch: PatchDocument, path: Path, contents: str) -> Iterator[Problem
         elif kind in _of_a_namespace() and not named.get("namespace"):
             what = f"the {found['kind']} {named['name']} belongs to a namespace, and does not say which. "
             fix = "Write it below its metadata: `namespace: default`, or the one that it is for."
-            yield patch.problem(path, what + "Talos, unlike kubectl, assumes none.", fix)
+            yield patch.problem(path, what + "`talosctl upgrade-k8s` would fail at it.", fix)
 
 
 @cache
