@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -242,6 +243,40 @@ def test_a_shutdown_drains_the_node_and_the_next_boot_opens_it(cluster: Cluster)
     start(cluster.site, 710)
     cluster.until("it is uncordoned", lambda: "unschedulable" not in cluster.get("node", "kube-worker1")["spec"])
     cluster.kubectl("rollout", "status", "deployment/web", "--timeout=120s")
+
+
+def installer_image(cluster: Cluster) -> str:
+    """What the worker was installed from."""
+    configuration = cluster.resource("machineconfig", WORKER)[0]
+    image: str = next(yaml.safe_load_all(configuration["spec"]))["machine"]["install"]["image"]
+    return image
+
+
+def web_pods(cluster: Cluster) -> set[str]:
+    return {pod["metadata"]["uid"] for pod in cluster.get("pods", "-l", "app=web")["items"]}
+
+
+def test_an_upgrade_that_the_machine_makes_alone_drains_its_node(cluster: Cluster) -> None:
+    """The call of Talos before 1.13: the machine drains, not talosctl."""
+    before = web_pods(cluster)
+    cluster.talosctl("upgrade", "--legacy", "--image", installer_image(cluster), "--timeout", "240s", node=WORKER)
+    cluster.until("it is uncordoned", lambda: "unschedulable" not in cluster.get("node", "kube-worker1")["spec"])
+    cluster.kubectl("rollout", "status", "deployment/web", "--timeout=120s")
+    assert not before & web_pods(cluster)
+
+
+def test_a_graceful_reset_drains_the_node_and_a_budget_holds_it_up(cluster: Cluster) -> None:
+    cluster.apply(BUDGET)
+    before = web_pods(cluster)
+    reset = ("reset", "--graceful", "--reboot", "--system-labels-to-wipe", "EPHEMERAL", "--wait=false")
+    cluster.talosctl(*reset, node=WORKER)
+    cluster.until("it is cordoned", lambda: cluster.get("node", "kube-worker1")["spec"].get("unschedulable", False))
+    time.sleep(6)  # more than a machine waits before it asks again
+    assert web_pods(cluster) == before
+    cluster.kubectl("delete", "pdb", "web")
+    cluster.until("it is uncordoned", lambda: "unschedulable" not in cluster.get("node", "kube-worker1")["spec"])
+    cluster.kubectl("rollout", "status", "deployment/web", "--timeout=120s")
+    assert not before & web_pods(cluster)
 
 
 def test_a_dead_workers_node_goes_not_ready_and_comes_back(cluster: Cluster) -> None:
