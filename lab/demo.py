@@ -35,7 +35,9 @@ def main() -> int:
         talosconfig = _save_output(directory, "talosconfig")
         kubeconfig = _save_output(directory, "kubeconfig")
         control_planes = json.loads(_answer("pulumi", "stack", "output", "control_plane_ips", "--json", "-s", CLUSTER))
-        first = control_planes[0]
+        # A control plane that joins cannot answer for etcd until the others have made it a voter.
+        healthy = ("health", "--wait-timeout", "5m")
+        _inside("talosctl", "--talosconfig", talosconfig, "--nodes", control_planes[0], *healthy)
         for node in control_planes:
             talosctl = ("talosctl", "--talosconfig", talosconfig, "--nodes", node)
             for question in ("version --short", "services", "etcd members", "get members"):
@@ -44,7 +46,6 @@ def main() -> int:
             talosctl = ("talosctl", "--talosconfig", talosconfig, "--nodes", node)
             for question in ("version --short", "services"):
                 _inside(*talosctl, *question.split())
-        _inside("talosctl", "--talosconfig", talosconfig, "--nodes", first, "health", "--wait-timeout", "5m")
         _inside("kubectl", "--kubeconfig", kubeconfig, "get", "nodes", "-o", "wide")
         _inside("kubectl", "--kubeconfig", kubeconfig, "get", "pods", "-A")
     except subprocess.CalledProcessError as error:

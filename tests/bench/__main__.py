@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 
-from tests.bench import loading, memory, page, previews, scale, state, unit_tests, waits
+from tests.bench import kubernetes, loading, memory, page, previews, scale, state, unit_tests, waits
 from tests.bench.figure import Figure, as_text
 from tests.engine.site import REPOSITORY, Site
 
@@ -30,6 +30,8 @@ def main() -> int:
         figures = [*_figures(site)]
     finally:
         site.remove()
+    _say("clusters with Kubernetes")
+    figures += kubernetes.measure()
     machine.append(f"measured in {time.monotonic() - began:.0f} s")
     print(as_text(figures, machine))
     if options.write:
