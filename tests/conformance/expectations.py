@@ -23,6 +23,8 @@ class Known(BaseModel):
 
     not_applicable: Mapping[str, str] = {}
     fails: Mapping[str, str] = {}
+    unsteady: Mapping[str, str] = {}
+    """Passes in one run and fails in the next, by no fault of the lab."""
 
     def why_not_applicable(self, name: str) -> str | None:
         """The reason for which a whole test, or one part of it, does not apply."""
@@ -30,6 +32,9 @@ class Known(BaseModel):
 
     def why_it_fails(self, name: str) -> str | None:
         return _found(self.fails, name)
+
+    def why_it_may_fail(self, name: str) -> str | None:
+        return _found(self.unsteady, name)
 
     def parts_to_skip(self, test: str) -> list[str]:
         """The parts of a test that do not apply, each as Go's `-test.skip` takes it."""
@@ -54,7 +59,7 @@ class Expectations:
         found = []
         for package, known in self.packages.items():
             names = list(tests.get(package, ()))
-            for pattern in [*known.not_applicable, *known.fails]:
+            for pattern in [*known.not_applicable, *known.fails, *known.unsteady]:
                 if not any(fnmatchcase(name, pattern.partition("/")[0]) for name in names):
                     found.append(f"{package}: {pattern}")
         return found

@@ -49,6 +49,13 @@ def test_a_known_failure_is_none_and_is_told_with_its_reason() -> None:
     assert found.surprises == ["TestDisks/zfs was skipped by itself"]
 
 
+def test_an_unsteady_test_may_pass_and_may_fail() -> None:
+    known = {"TestDisks/move": "it moves on some days", "TestDisks/grow": "it grows on some days"}
+    found = verdict(unsteady=known, not_applicable={"TestDisks/zfs": "no ZFS"})
+    assert (found.passed, found.failed) == (["TestDisks/move"], {"TestDisks/grow": "it grows on some days"})
+    assert found.surprises == ["TestDisks/zfs was skipped by itself"]
+
+
 def test_a_failure_that_does_not_happen_is_a_surprise() -> None:
     known = {"TestDisks/move": "nothing moves", "TestDisks/gone": "no such part any more"}
     assert list(surprises([verdict(fails=known)])) == [

@@ -31,9 +31,9 @@ def not_applicable(package: str, test: str, why: str) -> Verdict:
 
 def judge(package: str, run: Run, known: Known) -> Verdict:
     verdict = Verdict(package, run.test)
-    for pattern, reason in known.not_applicable.items():
+    for pattern, inapplicable in known.not_applicable.items():
         if pattern.startswith(f"{run.test}/"):
-            verdict.not_applicable[pattern] = reason
+            verdict.not_applicable[pattern] = inapplicable
     for name, ending in run.endings.items():
         why = known.why_it_fails(name)
         if ending == "passed":
@@ -41,8 +41,9 @@ def judge(package: str, run: Run, known: Known) -> Verdict:
             if why:
                 verdict.surprises.append(f"{name} passes, though it is said to fail: {why}")
         elif ending == "failed":
-            verdict.failed[name] = why or "unexpected"
-            if not why:
+            reason = why or known.why_it_may_fail(name)
+            verdict.failed[name] = reason or "unexpected"
+            if not reason:
                 verdict.surprises.append(f"{name} fails")
         else:
             verdict.surprises.append(f"{name} was skipped by itself")
