@@ -18,7 +18,7 @@ from tests.scale import cluster, memory
 WORKERS = 300
 LIMIT_WORKER_MEGABYTES = 12
 LIMIT_MEGABYTES = 8000
-READY_WITHIN_SECONDS = 900.0
+READY_WITHIN_SECONDS = 1800.0
 NEIGHBOURS = Path("/proc/sys/net/ipv4/neigh/default/gc_thresh3")
 NEIGHBOURS_OF_A_NODE = 10
 """The control planes know each worker and each worker knows them; so do the site's services."""
