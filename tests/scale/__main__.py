@@ -19,9 +19,14 @@ WORKERS = 300
 LIMIT_WORKER_MEGABYTES = 12
 LIMIT_MEGABYTES = 8000
 READY_WITHIN_SECONDS = 1800.0
-NEIGHBOURS = Path("/proc/sys/net/ipv4/neigh/default/gc_thresh3")
-NEIGHBOURS_OF_A_NODE = 10
-"""The control planes know each worker and each worker knows them; so do the site's services."""
+SETTINGS = {
+    "net.ipv4.neigh.default.gc_thresh3": 10,
+    # Every broadcast is copied to every machine at once. What does not fit into this queue is lost, also of the
+    # connections between the engine and its plugins: they break after a while.
+    "net.core.netdev_max_backlog": 100,
+}
+"""What this machine's kernel has to allow, for each node: neighbours in all networks together (the control planes know
+each worker, each worker knows them, and so do the site's services), and packets that wait for a processor."""
 
 
 def main() -> int:
@@ -31,7 +36,7 @@ def main() -> int:
     )
     parser.add_argument("--write", action="store_true", help=f"also write its part of {page.PAGE.name}")
     options = parser.parse_args()
-    if problem := _neighbours_problem(options.workers + cluster.CONTROL_PLANES):
+    if problem := _settings_problem(options.workers + cluster.CONTROL_PLANES):
         print(problem, file=sys.stderr)
         return 2
     site = cluster.site()
@@ -106,16 +111,16 @@ def _measure(site: Site, workers: int) -> tuple[list[Figure], list[str]]:
     return figures, notes
 
 
-def _neighbours_problem(nodes: int) -> str | None:
-    """The kernel has one table of neighbours for the networks of all machines: those beyond its limit hear nobody."""
-    wanted = nodes * NEIGHBOURS_OF_A_NODE
-    limit = int(NEIGHBOURS.read_text()) if NEIGHBOURS.exists() else wanted
-    if limit >= wanted:
+def _settings_problem(nodes: int) -> str | None:
+    """What to type first, where the kernel would lose packets of so many machines."""
+    too_small = [
+        f"{name}={each * nodes}"
+        for name, each in SETTINGS.items()
+        if (file := Path("/proc/sys", *name.split("."))).exists() and int(file.read_text()) < each * nodes
+    ]
+    if not too_small:
         return None
-    return (
-        f"this machine's kernel remembers {limit} neighbours in all networks together, {nodes} nodes need about "
-        f"{wanted}: run `sysctl -w net.ipv4.neigh.default.gc_thresh3={wanted}` as root"
-    )
+    return f"this machine's kernel would lose packets of {nodes} nodes: run `sysctl -w {' '.join(too_small)}` as root"
 
 
 def _available() -> float:
