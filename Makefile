@@ -56,7 +56,7 @@ format: setup ## put the code into the project's form
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-conformance: toolchain ## the lab, judged by tests that others wrote; fetches or builds what it needs, about 15 minutes at first
+conformance: toolchain ## the lab, judged by tests that others wrote; fetches or builds what it needs, about an hour
 	@$(BIN)/python -m tests.conformance
 
 bench: toolchain ## the figures of the project, as ratios measured in one run
