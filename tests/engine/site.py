@@ -160,6 +160,13 @@ class Site:
     def cluster_file(self, name: str) -> Path:
         return self.project / "clusters" / name / "cluster.yaml"
 
+    def add_cluster(self, name: str, text: str) -> Path:
+        """A new folder of `clusters/`, with this cluster.yaml."""
+        folder = self.cluster_file(name).parent
+        folder.mkdir()
+        self.cluster_file(name).write_text(text)
+        return folder
+
     def edit(self, name: str, *edits: tuple[str, str]) -> None:
         text = self.cluster_file(name).read_text()
         for old, new in edits:

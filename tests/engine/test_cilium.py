@@ -21,28 +21,17 @@ from cluster_stack.plan.cilium import values_for_flux
 from cluster_stack.project import Project
 from lab.directory import write_text
 from tests.engine.site import REPOSITORY, Site
+from tests.engine.static_cluster import static_cluster
 
 NAME = "net"
-CLUSTER = f"""
-metadata: {{name: {NAME}}}
-cluster:
-  talos: {{version: v1.13.0, platform: nocloud}}
-  kubernetes: {{version: v1.36.1}}
-  cni: {{name: cilium, kubeProxy: false, valuesFile: cilium.yaml}}
-  topology:
-    controlPlane: {{count: 1, resources: {{cores: 2, memory: 4096, disk: 20}}}}
-    workers: {{count: 1, resources: {{cores: 2, memory: 4096, disk: 20}}}}
-proxmox:
-  endpoint: https://px.wd.ktz.me/
-  node: ms01
-  storage: {{datastore: local, isoPath: "c137-isos:iso/talos-1.13.0-nocloud-amd64.iso"}}
-  network:
-    cidr: 10.42.0.0/24
-    gateway: 10.42.0.1
-    nameservers: [10.42.0.1]
-    ipRanges: {{controlPlane: 10.42.0.51-10.42.0.59, workers: 10.42.0.61-10.42.0.69}}
-  vm: {{idBase: 740}}
-"""
+CLUSTER = static_cluster(
+    NAME,
+    id_base=740,
+    cluster="""\
+kubernetes: {version: v1.36.1}
+cni: {name: cilium, kubeProxy: false, valuesFile: cilium.yaml}
+""",
+)
 VALUES = "hubble: {enabled: false}\n"
 PATIENCE = 240.0
 PAGE = REPOSITORY / "docs" / "components.md"
@@ -108,10 +97,7 @@ def cluster() -> Iterator[Cluster]:
     site = Site(kubernetes=True)
     try:
         site.start()
-        file = site.cluster_file(NAME)
-        file.parent.mkdir()
-        file.write_text(CLUSTER)
-        (file.parent / "cilium.yaml").write_text(VALUES)
+        (site.add_cluster(NAME, CLUSTER) / "cilium.yaml").write_text(VALUES)
         yield Cluster(site, site.up(NAME).outputs.kubeconfig)
     finally:
         site.remove()

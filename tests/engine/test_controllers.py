@@ -10,7 +10,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,28 +23,13 @@ from cluster_stack.plan.gitops.objects import Bootstrap, Manifest
 from cluster_stack.plan.gitops.plan import bootstrap
 from cluster_stack.project import Project
 from lab.directory import write_text
+from tests.engine.repository import Repository
 from tests.engine.site import REPOSITORY, Site
+from tests.engine.static_cluster import static_cluster
 
 NAME = "flux"
 WORKER = 710
-CLUSTER = f"""
-metadata: {{name: {NAME}}}
-cluster:
-  talos: {{version: v1.13.0, platform: nocloud}}
-  topology:
-    controlPlane: {{count: 1, resources: {{cores: 2, memory: 4096, disk: 20}}}}
-    workers: {{count: 1, resources: {{cores: 2, memory: 4096, disk: 20}}}}
-proxmox:
-  endpoint: https://px.wd.ktz.me/
-  node: ms01
-  storage: {{datastore: local, isoPath: "c137-isos:iso/talos-1.13.0-nocloud-amd64.iso"}}
-  network:
-    cidr: 10.42.0.0/24
-    gateway: 10.42.0.1
-    nameservers: [10.42.0.1]
-    ipRanges: {{controlPlane: 10.42.0.51-10.42.0.59, workers: 10.42.0.61-10.42.0.69}}
-  vm: {{idBase: 700}}
-"""
+CLUSTER = static_cluster(NAME)
 GITOPS = """
 gitops:
   enabled: true
@@ -81,29 +65,14 @@ class Cluster:
 
     def begin(self) -> None:
         self.site.start()
-        file = self.site.cluster_file(NAME)
-        file.parent.mkdir()
-        file.write_text(CLUSTER)
+        self.site.add_cluster(NAME, CLUSTER)
         write_text(self._kubeconfig, self.site.up(NAME).outputs.kubeconfig, mode=0o600)
         self.until("the nodes are ready", lambda: self.kubectl("get", "nodes").count(" Ready ") == 2)
         shutil.copytree(REPOSITORY / "infrastructure", self.work / "infrastructure")
         for name, text in OWN.items():
             write_text(self.work / "clusters" / NAME / name, text)
-        self.git("init", "--quiet", "--initial-branch=main")
-        self.push()
-
-    def git(self, *words: str) -> None:
-        identity = ["-c", "user.name=tester", "-c", "user.email=tester@example.org"]
-        subprocess.run(["git", *identity, *words], cwd=self.work, check=True, capture_output=True)
-
-    def push(self) -> None:
-        """Bring what the working tree has onto the site's Git server."""
-        served = self.site.lab.repositories / "site.git"
-        if not served.exists():
-            self.git("init", "--quiet", "--bare", "--initial-branch=main", str(served))
-        self.git("add", "--all")
-        self.git("commit", "--quiet", "--message=a change")
-        self.git("push", "--quiet", str(served), "main")
+        self.repository = Repository(self.site, self.work)
+        self.repository.push("site")
 
     def plan(self, *edits: tuple[str, str]) -> Bootstrap:
         """What an update would apply for the cluster with `gitops`."""
@@ -215,7 +184,7 @@ def test_the_controllers_apply_the_components_in_their_order(cluster: Cluster) -
 def test_what_is_pushed_is_applied(cluster: Cluster) -> None:
     file = cluster.work / "clusters" / NAME / "greeting.yaml"
     file.write_text(file.read_text().replace("hello", "good evening"))
-    cluster.push()
+    cluster.repository.push("site")
     now = f"reconcile.fluxcd.io/requestedAt={time.time()}"
     cluster.kubectl("annotate", "--overwrite", "gitrepository/flux-system", "-n", "flux-system", now)
     cluster.until("the change is there", lambda: cluster.get("configmap", "greeting")["data"]["word"] == "good evening")

@@ -20,26 +20,13 @@ from cluster_stack.plan.gitops import operator
 from lab.directory import write_text
 from tests.engine import test_kubernetes
 from tests.engine.site import Site
+from tests.engine.static_cluster import static_cluster
 from tests.project import REPOSITORY
 
 NAME = "fleet"
-CLUSTER = f"""
-metadata: {{name: {NAME}}}
-cluster:
-  talos: {{version: v1.13.0, platform: nocloud}}
-  topology:
-    controlPlane: {{count: 1, resources: {{cores: 2, memory: 4096, disk: 20}}}}
-    workers: {{count: 1, resources: {{cores: 2, memory: 4096, disk: 20}}}}
-proxmox:
-  endpoint: https://px.wd.ktz.me/
-  node: ms01
-  storage: {{datastore: local, isoPath: "c137-isos:iso/talos-1.13.0-nocloud-amd64.iso"}}
-  network:
-    cidr: 10.42.0.0/24
-    gateway: 10.42.0.1
-    nameservers: [10.42.0.1]
-    ipRanges: {{controlPlane: 10.42.0.51-10.42.0.59, workers: 10.42.0.61-10.42.0.69}}
-  vm: {{idBase: 700}}
+CLUSTER = (
+    static_cluster(NAME)
+    + """
 gitops:
   enabled: true
   flux:
@@ -51,6 +38,7 @@ gitops:
     core: [cert-manager]
     optional: [kube-prometheus-stack]
 """
+)
 SETTINGS = {
     "fluxToken": "glpat-Zx81kLm2QqWw",
     "fluxAgeKey": "AGE-SECRET-KEY-1QQQSYQCYQ5RQWZQFPG9SCRGWPUGPZYSNZS23V9CCRYDPK8QARC0SWRYDWG",
@@ -157,8 +145,7 @@ def cluster() -> Iterator[Cluster]:
     made = Cluster(site)
     try:
         site.start()
-        site.cluster_file(NAME).parent.mkdir()
-        site.cluster_file(NAME).write_text(CLUSTER)
+        site.add_cluster(NAME, CLUSTER)
         site.ensure_stack(NAME)
         play_operator(site)
         yield made

@@ -42,14 +42,12 @@ def images(site: Site) -> list[str]:
 
 @pytest.fixture(scope="module")
 def imaged(site: Site) -> Iterator[Result]:
-    file = site.cluster_file("imaged")
-    file.parent.mkdir()
-    file.write_text(CLUSTER)
+    folder = site.add_cluster("imaged", CLUSTER)
     try:
         yield site.up("imaged")
     finally:
         site.destroy("imaged")
-        shutil.rmtree(file.parent)
+        shutil.rmtree(folder)
         assert images(site) == []
 
 

@@ -17,31 +17,14 @@ import yaml
 from cluster_stack.automation import Outputs
 from lab.directory import write_text
 from tests.engine.site import Site
+from tests.engine.static_cluster import static_cluster
 
 NAME = "kube"
 VIP = "10.42.0.50"
 CONTROL_PLANES = ("10.42.0.51", "10.42.0.52", "10.42.0.53")
 WORKER = "10.42.0.61"
 BEFORE, AFTER = "v1.35.3", "v1.36.1"
-CLUSTER = f"""
-metadata: {{name: {NAME}}}
-cluster:
-  talos: {{version: v1.13.0, platform: nocloud}}
-  kubernetes: {{vip: {VIP}, version: {BEFORE}}}
-  topology:
-    controlPlane: {{count: 3, resources: {{cores: 2, memory: 4096, disk: 20}}}}
-    workers: {{count: 1, resources: {{cores: 2, memory: 4096, disk: 20}}}}
-proxmox:
-  endpoint: https://px.wd.ktz.me/
-  node: ms01
-  storage: {{datastore: local, isoPath: "c137-isos:iso/talos-1.13.0-nocloud-amd64.iso"}}
-  network:
-    cidr: 10.42.0.0/24
-    gateway: 10.42.0.1
-    nameservers: [10.42.0.1]
-    ipRanges: {{controlPlane: 10.42.0.51-10.42.0.59, workers: 10.42.0.61-10.42.0.69}}
-  vm: {{idBase: 700}}
-"""
+CLUSTER = static_cluster(NAME, control_planes=3, cluster=f"kubernetes: {{vip: {VIP}, version: {BEFORE}}}\n")
 GREETING = """
 apiVersion: v1
 kind: ConfigMap
@@ -129,9 +112,7 @@ def cluster() -> Iterator[Cluster]:
     site = Site(kubernetes=True)
     try:
         site.start()
-        file = site.cluster_file(NAME)
-        file.parent.mkdir()
-        file.write_text(CLUSTER)
+        site.add_cluster(NAME, CLUSTER)
         made = Cluster(site, site.up(NAME).outputs)
         made.until("the API answers", lambda: "Server Version" in made.kubectl("version", check=False))
         made.until("all nodes are ready", lambda: list(made.nodes().values()) == [True] * 4)

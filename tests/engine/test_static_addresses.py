@@ -2,32 +2,14 @@
 
 from __future__ import annotations
 
-from tests.engine.site import Site
+import shutil
 
-CLUSTER = """
-metadata: {name: static}
-cluster:
-  talos: {version: v1.13.0, platform: nocloud}
-  topology:
-    controlPlane: {count: 1, resources: {cores: 2, memory: 4096, disk: 20}}
-    workers: {count: 1, resources: {cores: 2, memory: 4096, disk: 20}}
-proxmox:
-  endpoint: https://px.wd.ktz.me/
-  node: ms01
-  storage: {datastore: local, isoPath: "c137-isos:iso/talos-1.13.0-nocloud-amd64.iso"}
-  network:
-    cidr: 10.42.0.0/24
-    gateway: 10.42.0.1
-    nameservers: [10.42.0.1]
-    ipRanges: {controlPlane: 10.42.0.51-10.42.0.59, workers: 10.42.0.61-10.42.0.69}
-  vm: {idBase: 700}
-"""
+from tests.engine.site import Site
+from tests.engine.static_cluster import static_cluster
 
 
 def test_a_cluster_without_dhcp(site: Site) -> None:
-    file = site.cluster_file("static")
-    file.parent.mkdir()
-    file.write_text(CLUSTER)
+    folder = site.add_cluster("static", static_cluster("static"))
     site.control.set_fault("dhcp-silent")
     try:
         # Known before any machine exists, so a preview shows them.
@@ -50,6 +32,5 @@ def test_a_cluster_without_dhcp(site: Site) -> None:
     finally:
         site.control.clear_faults()
         site.destroy("static")
-        file.unlink()
-        file.parent.rmdir()
+        shutil.rmtree(folder)
     assert not {700, 710} & set(site.guests())
