@@ -1,20 +1,25 @@
 """The site's own Git server: `https://git.lan/<name>.git` is the bare repository `<folder>/<name>.git`.
 
 A process of its own, because the daemon may wait for none. Git's own `git http-backend` speaks the protocol; this is
-the web server before it. Everybody may read; nobody can push: who has the folder writes into it.
+the web server before it. Everybody may read, unless there is a file `token` in the repository: then who has that token
+as the password, under whatever name, as with the large Git hosts. Nobody can push: who has the folder writes into it.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import base64
+import hmac
 import os
 import ssl
 from pathlib import Path
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 HTTPS = 443
+TOKEN_FILE = "token"  # noqa: S105 - a name
+"""The file in a private repository that holds what must be known to read it."""
 
 
 class GitServer:
@@ -28,6 +33,8 @@ class GitServer:
 
     async def _answer(self, request: web.Request) -> web.Response:
         """Hand a request to Git, as a web server hands one to a CGI program."""
+        if not self._may_read(request):
+            return web.Response(status=401, headers={hdrs.WWW_AUTHENTICATE: 'Basic realm="Git"'}, text="Unauthorized")
         body = await request.read()
         variables = {
             "PATH": os.environ["PATH"],
@@ -52,6 +59,16 @@ class GitServer:
         headers = dict(line.split(": ", 1) for line in head.decode().split("\r\n") if ": " in line)
         status = int(headers.pop("Status", "200").split()[0])
         return web.Response(status=status, headers=headers, body=content)
+
+    def _may_read(self, request: web.Request) -> bool:
+        file = self._folder / request.match_info["path"].partition("/")[0] / TOKEN_FILE
+        if not file.exists():
+            return True
+        try:
+            given = base64.b64decode(request.headers.get(hdrs.AUTHORIZATION, "").removeprefix("Basic "))
+        except ValueError:
+            return False
+        return hmac.compare_digest(given.partition(b":")[2], file.read_bytes().strip())
 
 
 def main() -> None:
