@@ -17,6 +17,7 @@ from cluster_stack.lifecycle.kubernetes.api import (
 )
 from cluster_stack.lifecycle.kubernetes.drift import as_found
 from cluster_stack.lifecycle.kubernetes.readiness import unready
+from cluster_stack.lifecycle.kubernetes.surroundings import SurroundingsAtServer
 from cluster_stack.lifecycle.waiting import TimeLimitError, Waiting
 
 Manifest = Mapping[str, Any]
@@ -30,6 +31,7 @@ class ObjectAtServer:
 
     def __init__(self, api: KubernetesApi, manifest: Manifest) -> None:
         self._api = api
+        self._surroundings = SurroundingsAtServer(api)
         self.manifest = manifest
         metadata = manifest["metadata"]
         self._name, self._namespace = str(metadata["name"]), str(metadata.get("namespace") or "")
@@ -66,7 +68,7 @@ class ObjectAtServer:
             live = self._until_answered(self._live, waiting)
             if live is None:
                 raise UnfinishedError(f"{self.title} was deleted by somebody else. Run `pulumi up --refresh`.")
-            found = unready(live, self._pods)
+            found = unready(live, self._surroundings)
             if found is None:
                 return
             why = self._clean(found.why)
@@ -75,8 +77,8 @@ class ObjectAtServer:
             try:
                 waiting.pause(f"waiting for {self.title}: {why}")
             except TimeLimitError:
-                what = f"{self.title} is not ready after {waiting.limit}: {why}. `pulumi up` goes on with it."
-                raise UnfinishedError(what) from None
+                what = f"{self.title} is not ready after {waiting.limit}: {why}.{found.look_at}"
+                raise UnfinishedError(f"{what} `pulumi up` goes on with it.") from None
 
     def read(self, waiting: Waiting) -> Manifest | None:
         """The declared fields as they are; None where there is no such object."""
@@ -125,15 +127,6 @@ class ObjectAtServer:
             applied = dict(declared)  # nothing comes of it any more, so all that is there is otherwise
         found: Manifest = as_found(declared, live, applied)
         return found
-
-    def _pods(self, deployment: Manifest) -> Iterator[Manifest]:
-        labels = deployment["spec"]["selector"].get("matchLabels") or {}
-        selector = ",".join(f"{name}={value}" for name, value in labels.items())
-        path = self._api.kind("v1", "Pod").path(self._namespace)
-        try:
-            yield from (self._api.get(path, labelSelector=selector) or {}).get("items") or ()
-        except (UnavailableError, RefusedError):
-            return  # it is for one more word in a line that is written again in a moment
 
     def _until_answered(self, ask: Callable[[], _Answer], waiting: Waiting) -> _Answer:
         """Ask until the API server answers. Raises LifecycleError."""

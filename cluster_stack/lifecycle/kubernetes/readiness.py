@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-Manifest = Mapping[str, Any]
-PodsOf = Callable[[Manifest], Iterable[Manifest]]
-"""The pods of a Deployment."""
+from cluster_stack.lifecycle.kubernetes.surroundings import Manifest, Surroundings
+
+_LOOK_AT = {
+    "GitRepository": " Look at repository, branch and credentialsSecret of gitops.flux in cluster.yaml.",
+    "Kustomization": " Look at repository and branch of gitops.flux in cluster.yaml.",
+}
 
 
 class Unready(NamedTuple):
     why: str
     hopeless: bool = False
     """Waiting longer does not help."""
+    look_at: str = ""
+    """A sentence, with a space before it: which keys decide on it."""
 
 
-def unready(live: Manifest, pods_of: PodsOf) -> Unready | None:
+def unready(live: Manifest, surroundings: Surroundings) -> Unready | None:
     """Why an object is not ready; None where it is, and where there is nothing to wait for."""
     group = str(live["apiVersion"]).rpartition("/")[0]
     match group, live["kind"]:
         case "apiextensions.k8s.io", "CustomResourceDefinition":
             return _definition(live)
         case "apps", "Deployment":
-            return _deployment(live, pods_of)
+            return _deployment(live, surroundings)
         case "fluxcd.controlplane.io", "FluxInstance" | "ResourceSet":
-            return _reconciled(live)
+            return _reconciled(live, surroundings)
     return None
 
 
@@ -50,7 +55,7 @@ def _definition(live: Manifest) -> Unready | None:
     return Unready(str(names.get("message")) if names.get("status") == "False" else "not established yet")
 
 
-def _deployment(live: Manifest, pods_of: PodsOf) -> Unready | None:
+def _deployment(live: Manifest, surroundings: Surroundings) -> Unready | None:
     status = _status(live)
     wanted = int(live["spec"].get("replicas", 1))
     seen = int(status.get("observedGeneration") or 0) >= _generation(live)
@@ -59,7 +64,7 @@ def _deployment(live: Manifest, pods_of: PodsOf) -> Unready | None:
     if seen and updated >= wanted and total <= updated and available >= wanted:
         return None
     ready = min(available, updated) if seen else 0
-    found = next(filter(None, map(_hindrance, pods_of(live))), "") if ready < wanted else ""
+    found = next(filter(None, map(_hindrance, surroundings.pods(live))), "") if ready < wanted else ""
     return Unready(f"{ready} of {wanted} ready" + (f": {found}" if found else ""))
 
 
@@ -82,7 +87,7 @@ def _words(found: Mapping[str, Any]) -> str:
     return f"{reason} ({message})" if message else reason
 
 
-def _reconciled(live: Manifest) -> Unready | None:
+def _reconciled(live: Manifest, surroundings: Surroundings) -> Unready | None:
     """By the conditions of Flux: Ready, and Stalled where its controller has given up until somebody changes it."""
     ready = condition(live, "Ready")
     # A condition of an older generation tells of what was declared before.
@@ -93,5 +98,20 @@ def _reconciled(live: Manifest) -> Unready | None:
     if live["kind"] == "ResourceSet" and ready.get("reason") == "DependencyNotReady":
         # It waits for the FluxInstance, which comes next: docs/gitops.md says why in this order.
         return None
-    stalled = condition(live, "Stalled").get("status") == "True"
-    return Unready(_words(ready) or "no reason given", hopeless=stalled)
+    if condition(live, "Stalled").get("status") == "True":
+        return Unready(_words(ready) or "no reason given", hopeless=True)
+    # While its parts are not ready flux-operator only says that it is at it, and after five minutes begins again.
+    found = next(_unready_parts(live, surroundings), None) if live["kind"] == "FluxInstance" else None
+    return found or Unready(_words(ready) or "no reason given")
+
+
+def _unready_parts(instance: Manifest, surroundings: Surroundings) -> Iterator[Unready]:
+    for part in surroundings.parts(instance):
+        name = f"{part['kind']} {part['metadata']['namespace']}/{part['metadata']['name']}"
+        if part["kind"] == "Deployment":
+            if found := _deployment(part, surroundings):
+                yield Unready(f"{name}: {found.why}")
+            continue
+        ready = condition(part, "Ready")
+        if ready.get("status") == "False" and int(ready.get("observedGeneration") or 0) >= _generation(part):
+            yield Unready(f"{name}: {_words(ready)}", look_at=_LOOK_AT.get(part["kind"], ""))

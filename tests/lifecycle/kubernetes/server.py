@@ -28,6 +28,7 @@ Answer = tuple[int, dict[str, Any]]
 RESOURCES = {
     "/api/v1": [("configmaps", "ConfigMap", True), ("secrets", "Secret", True), ("pods", "Pod", True)],
     "/apis/apps/v1": [("deployments", "Deployment", True), ("deployments/status", "Deployment", True)],
+    "/apis/source.toolkit.fluxcd.io/v1": [("gitrepositories", "GitRepository", True)],
 }
 
 

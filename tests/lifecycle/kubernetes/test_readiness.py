@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -12,8 +13,21 @@ from cluster_stack.lifecycle.kubernetes.readiness import Unready, unready
 FLUX = "fluxcd.controlplane.io/v1"
 
 
-def no_pods(_: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
-    return ()
+@dataclass
+class Around:
+    """What is there beside an object."""
+
+    its_pods: Sequence[Mapping[str, Any]] = ()
+    its_parts: Sequence[Mapping[str, Any]] = ()
+
+    def pods(self, _: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+        return iter(self.its_pods)
+
+    def parts(self, _: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+        return iter(self.its_parts)
+
+
+ALONE = Around()
 
 
 def flux(kind: str = "FluxInstance", *, seen: int = 2, **conditions: tuple[str, str, str]) -> dict[str, Any]:
@@ -35,37 +49,71 @@ def deployment(*, generation: int = 1, **status: int) -> dict[str, Any]:
 
 
 def test_nothing_is_waited_for_where_nothing_becomes_ready() -> None:
-    assert unready({"apiVersion": "v1", "kind": "Secret", "metadata": {}}, no_pods) is None
+    assert unready({"apiVersion": "v1", "kind": "Secret", "metadata": {}}, ALONE) is None
 
 
 def test_a_flux_instance() -> None:
-    assert unready(flux(), no_pods) == Unready("flux-operator has not looked at it yet")
-    assert unready(flux(Ready=("True", "ReconciliationSucceeded", "done")), no_pods) is None
+    assert unready(flux(), ALONE) == Unready("flux-operator has not looked at it yet")
+    assert unready(flux(Ready=("True", "ReconciliationSucceeded", "done")), ALONE) is None
     old = flux(Ready=("True", "ReconciliationSucceeded", "done"), seen=1)
-    assert unready(old, no_pods) == Unready("flux-operator has not looked at it yet")
+    assert unready(old, ALONE) == Unready("flux-operator has not looked at it yet")
     failed = flux(Ready=("False", "ReconciliationFailed", "timeout\nof  GitRepository"))
-    assert unready(failed, no_pods) == Unready("ReconciliationFailed (timeout of GitRepository)")
+    assert unready(failed, ALONE) == Unready("ReconciliationFailed (timeout of GitRepository)")
 
 
 def test_what_its_controller_has_given_up_is_not_waited_for() -> None:
     reason = ("False", "BuildFailed", "no version")
-    assert unready(flux(Ready=reason, Stalled=("True", "BuildFailed", "no version")), no_pods) == Unready(
+    assert unready(flux(Ready=reason, Stalled=("True", "BuildFailed", "no version")), ALONE) == Unready(
         "BuildFailed (no version)", hopeless=True
     )
 
 
+def part(kind: str, status: str, *, seen: int = 1, reason: str = "Failed") -> dict[str, Any]:
+    ready = {"type": "Ready", "status": status, "reason": reason, "message": "why", "observedGeneration": seen}
+    metadata = {"name": "flux-system", "namespace": "flux-system", "generation": 1}
+    return {"kind": kind, "metadata": metadata, "status": {"conditions": [ready]}}
+
+
+WORKING = flux(Ready=("Unknown", "Progressing", "Reconciliation in progress"))
+STARTING = {**deployment(replicas=1, updatedReplicas=1), "metadata": {"name": "helm", "namespace": "flux-system"}}
+
+
+@pytest.mark.parametrize(
+    ("parts", "why", "look_at"),
+    [
+        ([], "Progressing (Reconciliation in progress)", ""),
+        ([STARTING, part("GitRepository", "False")], "Deployment flux-system/helm: 0 of 1 ready", ""),
+        (
+            [part("GitRepository", "False"), part("Kustomization", "False")],
+            "GitRepository flux-system/flux-system: Failed (why)",
+            " Look at repository, branch and credentialsSecret of gitops.flux in cluster.yaml.",
+        ),
+        (
+            [part("GitRepository", "True"), part("Kustomization", "False")],
+            "Kustomization flux-system/flux-system: Failed (why)",
+            " Look at repository and branch of gitops.flux in cluster.yaml.",
+        ),
+        # What it says of the repository before is no reason.
+        ([part("GitRepository", "False", seen=0)], "Progressing (Reconciliation in progress)", ""),
+        ([part("GitRepository", "Unknown")], "Progressing (Reconciliation in progress)", ""),
+    ],
+)
+def test_a_flux_instance_waits_for_a_part_of_it(parts: list[dict[str, Any]], why: str, look_at: str) -> None:
+    assert unready(WORKING, Around(its_parts=parts)) == Unready(why, look_at=look_at)
+
+
 @pytest.mark.parametrize(("kind", "waits"), [("ResourceSet", False), ("FluxInstance", True)])
 def test_a_resource_set_may_wait_for_the_instance_that_comes_next(kind: str, waits: bool) -> None:
-    found = unready(flux(kind, Ready=("False", "DependencyNotReady", "not found")), no_pods)
+    found = unready(flux(kind, Ready=("False", "DependencyNotReady", "not found")), ALONE)
     assert (found is not None) == waits
 
 
 def test_a_deployment() -> None:
     ready = {"replicas": 1, "updatedReplicas": 1, "availableReplicas": 1}
-    assert unready(deployment(**ready), no_pods) is None
-    assert unready(deployment(generation=2, **ready), no_pods) == Unready("0 of 1 ready")
+    assert unready(deployment(**ready), ALONE) is None
+    assert unready(deployment(generation=2, **ready), ALONE) == Unready("0 of 1 ready")
     # A pod of the version before still runs.
-    assert unready(deployment(replicas=2, updatedReplicas=1, availableReplicas=1), no_pods) == Unready("1 of 1 ready")
+    assert unready(deployment(replicas=2, updatedReplicas=1, availableReplicas=1), ALONE) == Unready("1 of 1 ready")
 
 
 @pytest.mark.parametrize(
@@ -87,7 +135,7 @@ def test_a_deployment() -> None:
     ],
 )
 def test_what_keeps_its_pods(status: dict[str, Any], words: str) -> None:
-    assert unready(deployment(replicas=1, updatedReplicas=1), lambda _: [{"status": status}]) == Unready(words)
+    assert unready(deployment(replicas=1, updatedReplicas=1), Around(its_pods=[{"status": status}])) == Unready(words)
 
 
 def test_a_definition() -> None:
@@ -96,8 +144,8 @@ def test_a_definition() -> None:
         "kind": "CustomResourceDefinition",
         "metadata": {},
     }
-    assert unready(found, no_pods) == Unready("not established yet")
+    assert unready(found, ALONE) == Unready("not established yet")
     taken = {"type": "NamesAccepted", "status": "False", "message": "the plural is taken"}
-    assert unready({**found, "status": {"conditions": [taken]}}, no_pods) == Unready("the plural is taken")
+    assert unready({**found, "status": {"conditions": [taken]}}, ALONE) == Unready("the plural is taken")
     established = {"type": "Established", "status": "True"}
-    assert unready({**found, "status": {"conditions": [established]}}, no_pods) is None
+    assert unready({**found, "status": {"conditions": [established]}}, ALONE) is None
