@@ -7,6 +7,7 @@ removes what they had brought. docs/components.md says why it is so.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -29,6 +30,21 @@ OWN = "cluster"
 """The Flux Kustomization of the folder of the cluster's own things."""
 WATCHED = {"reconcile.fluxcd.io/watch": "Enabled"}
 """A label with which Flux follows a change at once, not when the next hour is over."""
+
+_CANCEL_HEALTH_CHECKS: Manifest = {
+    "target": {"kind": "Deployment", "name": "kustomize-controller"},
+    "patch": json.dumps(
+        [
+            {
+                "op": "add",
+                "path": "/spec/template/spec/containers/0/args/-",
+                "value": "--feature-gates=CancelHealthCheckOnNewRevision=true",
+            }
+        ]
+    ),
+}
+"""Without it a component that does not become ready is neither mended by a push nor removed before its timeout is over.
+Flux has it since 2.7."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +142,7 @@ def flux_instance(config: ClusterConfig, version: str) -> Manifest:
             "networkPolicy": True,
         },
         "sync": sync,
+        "kustomize": {"patches": [_CANCEL_HEALTH_CHECKS]},
     }
     if flux.components:
         spec["components"] = list(flux.components)
