@@ -1,6 +1,6 @@
 """Flux by `pulumi up` alone: turned on with the cluster, changed, put back, interrupted, turned off, destroyed.
 
-flux-operator is played here, so that it is ready, or not, when a test wants it.
+flux-operator is played here, so that it is ready, or not, when a test wants it. test_gitops.py has the real one.
 
 One cluster for the whole module, whose tests are its life: their order is that of the file.
 """
