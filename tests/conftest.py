@@ -9,12 +9,14 @@ import pytest
 SERVERS = ("tests/lab/", "tests/toolchain/")
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+def pytest_itemcollected(item: pytest.Item) -> None:
+    item.add_marker(pytest.mark.xdist_group(_group(item)))
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.nodeid.startswith(SERVERS) and item.get_closest_marker("engine") is None:
             item.add_marker(pytest.mark.servers)
-        item.add_marker(pytest.mark.xdist_group(_group(item)))
 
 
 def _group(item: pytest.Item) -> str:
