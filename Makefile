@@ -43,7 +43,7 @@ unit: setup ## the tests of the program itself, without engine or servers
 # Without a browser the tests that need one fail, and all others run.
 test: toolchain ## every test, the end-to-end ones included
 	-@$(BIN)/python -m tests.lab.page.browser
-	@$(BIN)/python -m pytest --numprocesses auto --dist loadgroup
+	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 check: setup kustomize ## what must hold before a commit: format, lint, types, quick tests, the clusters and their components
 	@$(BIN)/ruff format --check .

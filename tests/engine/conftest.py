@@ -1,4 +1,5 @@
-"""One site for all end-to-end tests: making one takes seconds, and clusters do not disturb each other."""
+"""One site for the end-to-end tests that a process runs: making one takes seconds, and clusters do not disturb each
+other."""
 
 from __future__ import annotations
 
