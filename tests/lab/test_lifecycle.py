@@ -101,13 +101,12 @@ def test_with_the_lab_stopped_a_command_runs_where_nobody_answers(make_lab: Call
 
 def test_stop_leaves_nothing_and_ends_what_still_runs_inside(machine: RunningLab) -> None:
     sleeper = machine.open("sleep", "1000")
-    net = namespace.namespace_of(machine.pid, "net")
-    inner = namespace.namespace_of(machine.process(800) or 0, "net")
-    until(lambda: sleeper.pid in dict(namespace.members("net", net)))
-    done = machine("stop")
-    assert f"lab: ended sleep (pid {sleeper.pid}), which still ran inside" in done.stdout
-    assert sleeper.wait(SECONDS) == -signal.SIGTERM
-    assert list(namespace.members("net", net)) == list(namespace.members("net", inner)) == []
+    with namespace.kept(machine.pid, "net") as net, namespace.kept(machine.process(800) or 0, "net") as inner:
+        until(lambda: sleeper.pid in dict(namespace.members("net", net)))
+        done = machine("stop")
+        assert f"lab: ended sleep (pid {sleeper.pid}), which still ran inside" in done.stdout
+        assert sleeper.wait(SECONDS) == -signal.SIGTERM
+        assert list(namespace.members("net", net)) == list(namespace.members("net", inner)) == []
     assert left_of(machine.directory.root) == []
     assert machine("status").returncode == 3
     assert machine("stop").returncode == 0
@@ -122,9 +121,9 @@ def test_what_ran_runs_again_after_the_power_cut(machine: RunningLab) -> None:
 
 
 def test_the_daemon_s_death_takes_every_machine_along(machine: RunningLab) -> None:
-    init = namespace.namespace_of(machine.pid, "pid")
-    os.kill(machine.pid, signal.SIGKILL)
-    until(lambda: not list(namespace.members("pid", init)))
+    with namespace.kept(machine.pid, "pid") as init:
+        os.kill(machine.pid, signal.SIGKILL)
+        until(lambda: not list(namespace.members("pid", init)))
     assert left_of(machine.directory.root) == []
     assert machine("start").returncode == 0
     until(lambda: machine.answers("10.42.0.100"))
@@ -182,12 +181,12 @@ def test_the_reset_button_starts_the_machine_over(machine: RunningLab) -> None:
 
 
 def test_a_power_cut_takes_all_that_is_in_a_machine(machine: RunningLab) -> None:
-    net = namespace.namespace_of(machine.process(800) or 0, "net")
-    machine.order("orphan")
-    until(lambda: "sleep" in dict(namespace.members("net", net)).values())
-    machine.task("POST", f"{QEMU}/800/status/stop")
-    assert not machine.answers("10.42.0.100")
-    assert list(namespace.members("net", net)) == []
+    with namespace.kept(machine.process(800) or 0, "net") as net:
+        machine.order("orphan")
+        until(lambda: "sleep" in dict(namespace.members("net", net)).values())
+        machine.task("POST", f"{QEMU}/800/status/stop")
+        assert not machine.answers("10.42.0.100")
+        assert list(namespace.members("net", net)) == []
 
 
 def test_a_machine_that_is_off_is_unplugged_whoever_looks_into_its_network(machine: RunningLab) -> None:
