@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import tempfile
 from pathlib import Path
 
 import toolchain
@@ -29,14 +30,16 @@ def test_one_cluster_through_the_life_of_its_nodes(tmp_path: Path) -> None:
     environment = {variable: str(toolchain.tool(name)) for variable, name in programs.items()}
     user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
     namespaces = ["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
-    ran = subprocess.run(
-        ["unshare", *user, *namespaces, str(tests), "-test.v", "-test.run=^TestKubelets$"],
-        cwd=tmp_path,
-        env={**os.environ, **environment, "TMPDIR": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=900,
-    )
+    # The name of a unix socket has 107 bytes at most, and pytest's folder has a long one.
+    with tempfile.TemporaryDirectory(prefix="kubelets-") as folder:
+        ran = subprocess.run(
+            ["unshare", *user, *namespaces, str(tests), "-test.v", "-test.run=^TestKubelets$"],
+            cwd=tmp_path,
+            env={**os.environ, **environment, "TMPDIR": folder},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=900,
+        )
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "--- PASS: TestKubelets (" in ran.stdout  # it was not skipped
