@@ -839,6 +839,10 @@ CONTENTS = "4: cluster.inlineManifests[0].contents: "
             "the Deployment in it has no name. Write `metadata: {name: <name>}`: Talos looks for what exists by it.",
         ),
         (
+            "[" * 5000,
+            "it is not YAML. Write objects of Kubernetes, with a line `---` between them.",
+        ),
+        (
             "{apiVersion: v1, kind: Secret, stringData: {token: [hunter2}}",
             "it is not YAML. Write objects of Kubernetes, with a line `---` between them.",
         ),
@@ -857,7 +861,7 @@ def test_a_manifest_that_talos_could_not_apply(cluster: Cluster, manifest: str, 
     "manifest",
     [
         "{apiVersion: v1, kind: ConfigMap, metadata: {name: greeting, namespace: default}}",
-        "{apiVersion: v1, kind: Namespace, metadata: {name: shop}}",
+        "{apiVersion: v1, kind: Namespace, metadata: {name: shop, annotations: {since: 2026-99-99}}}",
         "{apiVersion: example.com/v1, kind: ConfigMap, metadata: {name: whose-scope-nobody-here-knows}}",
         "---",
     ],

@@ -34,12 +34,13 @@ def check(patch: PatchDocument) -> Iterator[Problem]:
 
 def _of_one(patch: PatchDocument, path: Path, contents: str) -> Iterator[Problem]:
     try:
-        objects = list(yaml.load_all(contents, Loader=yaml.CSafeLoader))
-    except yaml.YAMLError:
+        # Texts are enough here; reading values is where a wrong date, say, would be an error of another kind.
+        objects = list(yaml.load_all(contents, Loader=yaml.CBaseLoader))
+    except (yaml.YAMLError, RecursionError):
         yield patch.problem(path, "it is not YAML.", "Write objects of Kubernetes, with a line `---` between them.")
         return
     for found in objects:
-        if found is None:  # nothing between two lines `---`
+        if not found:  # nothing between two lines `---`
             continue
         if not isinstance(found, dict) or not isinstance(found.get("kind"), str) or "apiVersion" not in found:
             fix = "Write an object with apiVersion, kind and metadata."
