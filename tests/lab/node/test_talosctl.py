@@ -400,6 +400,8 @@ def comes_back_from_a_snapshot(site: Site, machine: Machine, alone: Cluster) -> 
     alone("etcd", "snapshot", str(snapshot))
     (member,) = alone("etcd", "members").splitlines()[1:]
     alone("reset", "--graceful=false", "--reboot", "--system-labels-to-wipe", "EPHEMERAL", "--wait=false")
+    whoever_watches_late = alone.attempt("events", "--tail", "0")
+    assert "stopAllServices" in whoever_watches_late.stdout, whoever_watches_late
     site.wait("a reboot", partial(rebooted, machine, boots))
     site.wait("etcd", lambda: "Preparing" in alone.attempt("service", "etcd").stdout)
     alone("bootstrap", "--recover-from", str(snapshot))

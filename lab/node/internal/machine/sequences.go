@@ -49,7 +49,7 @@ func (l *life) publish(actor string, payload proto.Message) { l.node.Events.Publ
 func (l *life) end(ctx context.Context, stopBoot context.CancelFunc, sequence node.Sequence) int {
 	phases, code := l.phases(stopBoot, sequence)
 	watching, attached := l.node.Events.Watchers()
-	watched := watching > 0 && comesBack(sequence.Name)
+	watched := watching > 0
 
 	l.node.SetStage(sequenceStages[sequence.Name])
 	l.publish(sequence.Actor, &machineapi.SequenceEvent{Sequence: sequence.Name, Action: machineapi.SequenceEvent_START})
@@ -58,12 +58,14 @@ func (l *life) end(ctx context.Context, stopBoot context.CancelFunc, sequence no
 	switch {
 	case watched && sequence.Name == rebootSequence:
 		l.awaitWatcher(attached, returnTime)
-	case sequence.Name == shutdownSequence && sequence.Actor != "":
-		l.awaitWatcher(attached, arrivalTime)
+	case !comesBack(sequence.Name) && sequence.Actor != "":
+		watched = l.awaitWatcher(attached, arrivalTime) || watched
 	}
 
 	for number, step := range phases {
-		step = l.patient(step, watched)
+		if watched && step.task == stopAllServices {
+			step = l.patient(step, comesBack(sequence.Name))
+		}
 
 		if err := l.runPhase(ctx, sequence, step); err != nil {
 			err = fmt.Errorf("error running phase %d in %s sequence: task 1/1: failed, %w", number+1, sequence.Name, err)
@@ -94,16 +96,17 @@ func comesBack(sequence string) bool {
 	return sequence == rebootSequence || sequence == upgradeSequence || sequence == stageUpgradeSequence
 }
 
-// patient makes the phase that takes the API down wait for a watcher as well.
-func (l *life) patient(step phase, watched bool) phase {
-	if !watched || step.task != stopAllServices {
-		return step
-	}
-
+// patient makes the phase that takes the API down wait for a watcher: for one
+// that lets go when the phase starts and comes back, or, at the end of a machine
+// that does not come back, for any at all.
+func (l *life) patient(step phase, letsGo bool) phase {
 	stop := step.run
+	watching, attached := l.node.Events.Watchers()
+
 	step.run = func(ctx context.Context) error {
-		_, attached := l.node.Events.Watchers()
-		l.awaitWatcher(attached, returnTime)
+		if letsGo || watching == 0 {
+			l.awaitWatcher(attached, returnTime)
+		}
 
 		return stop(ctx)
 	}
@@ -115,8 +118,9 @@ const (
 	// returnTime is how long a client may take to watch again.
 	returnTime = 3 * time.Second
 
-	// arrivalTime is how long a client may take to watch at all that asks for
-	// a shutdown: talosctl does both at once, and a real machine drains first.
+	// arrivalTime is how long a client may take to watch at all that asks for a
+	// shutdown or a reset: talosctl does both at once, and a real machine has
+	// pods to stop first.
 	arrivalTime = time.Second
 )
 
@@ -124,16 +128,19 @@ const (
 // talosctl lets go of them when a reboot starts, and again when the services
 // stop, and comes back a second later each time, when a real machine is still
 // stopping; a machine that is up again by then would have nothing to tell it.
-func (l *life) awaitWatcher(attached int, within time.Duration) {
+// It tells whether one came.
+func (l *life) awaitWatcher(attached int, within time.Duration) bool {
 	deadline := time.Now().Add(within)
 
 	for time.Now().Before(deadline) {
 		if _, ever := l.node.Events.Watchers(); ever > attached {
-			return
+			return true
 		}
 
 		time.Sleep(waitStep)
 	}
+
+	return false
 }
 
 func (l *life) runPhase(ctx context.Context, sequence node.Sequence, step phase) error {
