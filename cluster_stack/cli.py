@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from cluster_stack import changed, project
 from cluster_stack.config import ConfigError, cluster_names
+from cluster_stack.git import GitError
 
 if TYPE_CHECKING:
     from cluster_stack import automation
@@ -45,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = _run(options)
         sys.stdout.flush()
         return code
-    except (ConfigError, changed.GitError) as error:
+    except (ConfigError, GitError) as error:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:

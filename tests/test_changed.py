@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from cluster_stack import project
-from cluster_stack.changed import GitError, changed_files, clusters_removed, clusters_touched
+from cluster_stack.changed import changed_files, clusters_removed, clusters_touched
 from cluster_stack.cli import main
+from cluster_stack.git import GitError
+from tests import checkout
+from tests.checkout import Git
 
 NAMES = ["dev", "homelab", "prod"]
-Git = Callable[..., str]
 
 
 @pytest.mark.parametrize(
@@ -65,17 +64,8 @@ def test_a_removed_cluster_is_told_from_other_folders() -> None:
 @pytest.fixture
 def git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Git:
     """A checkout in ``tmp_path`` with one commit on ``main``: clusters old and dev, and a shared file."""
-    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
-    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    for who in ("AUTHOR", "COMMITTER"):
-        monkeypatch.setenv(f"GIT_{who}_NAME", "somebody")
-        monkeypatch.setenv(f"GIT_{who}_EMAIL", "somebody@example.com")
 
-    def run(*arguments: str) -> str:
-        done = subprocess.run(["git", *arguments], cwd=tmp_path, check=True, capture_output=True, text=True)
-        return done.stdout.strip()
-
-    run("init", "-q", "-b", "main")
+    run = checkout.begin(tmp_path, monkeypatch)
     _write(tmp_path, "clusters/old/cluster.yaml", "a cluster of some length, so that git sees a rename\n" * 5)
     _write(tmp_path, "clusters/dev/cluster.yaml", "dev\n")
     _write(tmp_path, "__main__.py", "")

@@ -3,41 +3,31 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from cluster_stack import project
-from cluster_stack.changed import GitError, cluster_at
+from cluster_stack.changed import cluster_at
 from cluster_stack.cli import main
+from cluster_stack.git import GitError
 from cluster_stack.report.diff import as_text, diff
 from cluster_stack.report.terminal import Terminal
+from tests import checkout
+from tests.checkout import Git
 
 ROOT = Path(__file__).parents[1]
 GOOD = (ROOT / "clusters/homelab/cluster.yaml").read_text()
 PATCHED = GOOD.replace("    installDisk: /dev/sda", '    installDisk: /dev/sda\n    patches: ["@patches/env.yaml"]')
-Git = Callable[..., str]
 
 
 @pytest.fixture
 def git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Git:
     """A project in ``tmp_path`` with one cluster, homelab, committed; the terminal has 100 columns."""
-    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
-    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     monkeypatch.setenv("COLUMNS", "100")
-    for who in ("AUTHOR", "COMMITTER"):
-        monkeypatch.setenv(f"GIT_{who}_NAME", "somebody")
-        monkeypatch.setenv(f"GIT_{who}_EMAIL", "somebody@example.com")
     monkeypatch.setattr(project, "ROOT", tmp_path)
 
-    def run(*arguments: str) -> str:
-        done = subprocess.run(["git", *arguments], cwd=tmp_path, check=True, capture_output=True, text=True)
-        return done.stdout.strip()
-
-    run("init", "-q", "-b", "main")
+    run = checkout.begin(tmp_path, monkeypatch)
     _write(tmp_path, GOOD)
     run("add", ".")
     run("commit", "-qm", "first")

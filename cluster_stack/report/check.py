@@ -17,6 +17,7 @@ from cluster_stack.plan.nodes import NodePlan
 from cluster_stack.plan.upgrades import kubernetes_of
 from cluster_stack.plan.versions import Version
 from cluster_stack.project import PlannedCluster, Project
+from cluster_stack.report import followed
 
 if TYPE_CHECKING:
     from cluster_stack.manifests.check import Checker, Found
@@ -48,7 +49,8 @@ def _check(project: Project, name: str, manifests: _Manifests) -> CheckedCluster
         planned = project.plan(name)
     except ConfigError as error:
         return CheckedCluster(name, (), tuple(error.problems), ())
-    checked = CheckedCluster(name, planned.nodes, (), planned.warnings)
+    lacking = followed.warnings(planned.file, planned.gitops, project.root) if planned.gitops else ()
+    checked = CheckedCluster(name, planned.nodes, (), (*planned.warnings, *lacking))
     for found in manifests.found(planned):
         problems = tuple(dict.fromkeys([*checked.problems, *found.problems]))
         warnings = tuple(dict.fromkeys([*checked.warnings, *found.warnings]))
