@@ -87,9 +87,13 @@ def _kubernetes(tool: Callable[[str], Path]) -> Kubernetes:
 def _images(flux: Path, helm: Path) -> dict[str, Image]:
     from toolchain import pins
 
-    controllers = ("source-controller", "kustomize-controller")
+    controllers = {
+        "source-controller": pins.FLUX_CONTROLLERS,
+        "kustomize-controller": pins.FLUX_CONTROLLERS,
+        "helm-controller": pins.HELM_CONTROLLER,
+    }
     operator = Image(flux / "flux-operator", {"/data": flux / "flux-operator-data"}, DISTROLESS)
-    return {f"ghcr.io/fluxcd/{name}:v{pins.FLUX_CONTROLLERS}": Image(flux / name) for name in controllers} | {
+    return {f"ghcr.io/fluxcd/{name}:v{version}": Image(flux / name) for name, version in controllers.items()} | {
         f"ghcr.io/controlplaneio-fluxcd/flux-operator:v{pins.FLUX_OPERATOR}": operator,
         f"docker.io/alpine/helm:{pins.HELM}": Image(helm),
     }

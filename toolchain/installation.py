@@ -94,11 +94,11 @@ class Installation:
         temporary.replace(self._record)
 
     def usable(self, tool: Tool) -> Installed | None:
-        """The record of a tool if it is of the version wanted now, and all its files are still there."""
+        """The record of a tool if it is of the version wanted now, and all its programs are there and unchanged."""
         entry = self.installed().get(tool.name)
-        if entry is None or entry.wanted != tool.version or not all(program.is_there() for program in entry.programs):
+        if entry is None or entry.wanted != tool.version or len(entry.programs) != len(tool.programs):
             return None
-        return entry
+        return entry if all(program.is_there() for program in entry.programs) else None
 
     def program(self, name: str) -> Path:
         """The path of a tool's main program."""

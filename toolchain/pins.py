@@ -20,6 +20,7 @@ ETCD = "3.6.14"  # the newest of the 3.6 that Talos 1.13 runs
 KUSTOMIZE = "5.8.1"  # what kustomize-controller builds with, by its own go.mod (v1.10.1)
 FLUX = "2.9.5"  # what flux-operator installs if cluster.yaml does not name another
 FLUX_CONTROLLERS = "1.9.5"  # the source-controller and the kustomize-controller of that Flux
+HELM_CONTROLLER = "1.6.4"  # that of the same Flux
 HELM = "4.3.0"  # that of the image with which cluster_stack.plan.cilium installs Cilium
 CILIUM = "1.20.2"  # the chart of infrastructure/core/base/cilium
 FLUX_OPERATOR = "0.59.0"  # that of cluster_stack.plan.gitops: the newest that is served
@@ -97,6 +98,13 @@ PINS = (
     Pin("flux", "github.com/controlplaneio-fluxcd/flux-operator", f"v{FLUX_OPERATOR}", "the operator in the lab"),
     Pin("flux", "github.com/fluxcd/source-controller", f"v{FLUX_CONTROLLERS}", "the controllers in the lab"),
     Pin("flux", "github.com/fluxcd/kustomize-controller", f"v{FLUX_CONTROLLERS}", "the same"),
+    Pin("flux", "github.com/fluxcd/helm-controller", f"v{HELM_CONTROLLER}", "the same"),
+    Pin(
+        "flux",
+        "github.com/fluxcd/pkg/runtime",
+        "v0.110.3",
+        "what the controllers ask for; helm-controller does not build with the v0.111.0 that flux-operator asks for",
+    ),
     Pin("flux", "github.com/fluxcd/pkg/artifact", "v0.18.0", "source-controller asks for v0.18.3, which is not served"),
     Pin(
         "flux",

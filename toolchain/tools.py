@@ -21,6 +21,7 @@ from toolchain.pins import (
     FLUX_CONTROLLERS,
     FLUX_OPERATOR,
     HELM,
+    HELM_CONTROLLER,
     KUBERNETES,
     KUSTOMIZE,
     LANGUAGE_PYTHON,
@@ -98,7 +99,7 @@ def _bpg_program(package: str) -> str:
 def _flux_build(
     module: str, package: str, output: str, version: str, *, lacks: str = "", content: str = "", stamp: str = ""
 ) -> CompletedBuild:
-    """One of Flux's programs. The operator insists on the setting; with it all three share what is compiled."""
+    """One of Flux's programs. The operator insists on the setting; with it all of them share what is compiled."""
     return CompletedBuild(
         "toolchain/modules/flux",
         module + package,
@@ -293,10 +294,11 @@ def tools() -> dict[str, Tool]:
         Tool(
             name="flux",
             version=FLUX,
-            programs=("flux-operator", "source-controller", "kustomize-controller"),
+            programs=("flux-operator", "source-controller", "kustomize-controller", "helm-controller"),
             builds=(
                 _flux_build("github.com/fluxcd/kustomize-controller", "", "kustomize-controller", FLUX_CONTROLLERS),
                 _flux_build("github.com/fluxcd/source-controller", "", "source-controller", FLUX_CONTROLLERS),
+                _flux_build("github.com/fluxcd/helm-controller", "", "helm-controller", HELM_CONTROLLER),
                 _flux_build(
                     "github.com/controlplaneio-fluxcd/flux-operator",
                     "/cmd/operator",

@@ -193,19 +193,25 @@ def _pod(cilium: Cilium, values: str) -> Manifest:
 
 
 def _chart(root: FilePath) -> tuple[str, str]:
-    """Address and version, of the component's OCIRepository."""
-    document = _parse(root, f"{FOLDER}/chart.yaml")
-    found: list[str] = []
-    for path in (("spec", "url"), ("spec", "ref", "tag")):
-        value: object = document.data
-        for key in path:
-            value = value.get(key) if isinstance(value, dict) else None
-        if not isinstance(value, str):
-            what = "the key is missing: the first installation takes the chart from there too."
-            raise ConfigError([document.problem(path, what, "Write an OCIRepository with a url and a tag.")])
-        found.append(value)
-    chart, version = found
-    return chart, version
+    """Address and version, of the component's HelmRepository and HelmRelease."""
+    source, release = (_parse(root, f"{FOLDER}/{name}") for name in ("chart.yaml", "helmrelease.yaml"))
+    url = _text_at(source, ("spec", "url"), "Write the `oci://` address of a HelmRepository.")
+    if not url.startswith("oci://"):
+        what = f"{url} is not an `oci://` address, and the first installation fetches the chart from one."
+        raise ConfigError([source.problem(("spec", "url"), what, "Write `type: oci` and an `oci://` address.")])
+    path: Path = ("spec", "chart", "spec")
+    name = _text_at(release, (*path, "chart"), "Write the name of the chart.")
+    return f"{url.rstrip('/')}/{name}", _text_at(release, (*path, "version"), "Write one version, `1.2.3`.")
+
+
+def _text_at(document: Document, path: Path, fix: str) -> str:
+    value: object = document.data
+    for key in path:
+        value = value.get(key) if isinstance(value, dict) else None
+    if not isinstance(value, str):
+        what = "the key is missing: the first installation takes the chart from there too."
+        raise ConfigError([document.problem(path, what, fix)])
+    return value
 
 
 def _parse(root: FilePath, name: str) -> Document:

@@ -20,6 +20,7 @@ from cluster_stack.plan.cilium import read as read_cilium
 from cluster_stack.plan.cilium import values_for_flux
 from cluster_stack.project import Project
 from lab.directory import write_text
+from tests.engine.repository import Repository
 from tests.engine.site import REPOSITORY, Site
 from tests.engine.static_cluster import static_cluster
 
@@ -32,6 +33,13 @@ kubernetes: {version: v1.36.1}
 cni: {name: cilium, kubeProxy: false, valuesFile: cilium.yaml}
 """,
 )
+GITOPS = """
+gitops:
+  enabled: true
+  flux:
+    repository: https://git.lan/clusters.git
+    components: [source-controller, kustomize-controller, helm-controller]
+"""
 VALUES = "hubble: {enabled: false}\n"
 PATIENCE = 240.0
 PAGE = REPOSITORY / "docs" / "components.md"
@@ -40,6 +48,7 @@ PAGE = REPOSITORY / "docs" / "components.md"
 class Cluster:
     def __init__(self, site: Site, kubeconfig: str) -> None:
         self.site = site
+        self.repository = Repository(site, site.project, ("infrastructure", "clusters"))
         self._kubeconfig = site.folder / "kubeconfig"
         write_text(self._kubeconfig, kubeconfig, mode=0o600)
 
@@ -82,6 +91,31 @@ class Cluster:
 
     def values(self) -> Any:
         return json.loads(self.run("helm", "get", "values", "cilium", "-n", "kube-system", "-o", "json"))
+
+    def objects(self) -> dict[str, Any]:
+        """Those of the release: what is declared of them, but for the labels by which helm-controller knows its own."""
+        file = self.site.folder / "objects.yaml"
+        file.write_text(self.run("helm", "get", "manifest", "cilium", "-n", "kube-system"))
+        found = {}
+        for one in json.loads(self.run("kubectl", "get", "-f", str(file), "-o", "json"))["items"]:
+            metadata = one.pop("metadata")
+            one.pop("status", None)
+            name = "/".join([one["kind"], metadata.get("namespace", ""), metadata["name"]])
+            kept = {key: metadata.get(key, {}) for key in ("labels", "annotations")}
+            for key in [key for key in kept["labels"] if key.startswith("helm.toolkit.fluxcd.io/")]:
+                del kept["labels"][key]  # whose release it is; pods do not carry them
+            found[name] = one | kept
+        return found
+
+    def release(self) -> tuple[str, str]:
+        """The status and the message of Ready of the HelmRelease, as helm-controller tells it of what is declared."""
+        found = json.loads(
+            self.run("kubectl", "get", "helmrelease", "cilium", "-n", "kube-system", "-o", "json", check=False) or "{}"
+        )
+        for one in found.get("status", {}).get("conditions", []):
+            if one["type"] == "Ready" and one["observedGeneration"] == found["metadata"]["generation"]:
+                return one["status"], one["message"]
+        return "", ""
 
     def told_to_flux(self) -> Any:
         """The values that a HelmRelease would read."""
@@ -163,3 +197,44 @@ def test_an_upgrade_that_was_cut_off_goes_on_after_one_command(cluster: Cluster)
     cluster.run(*cluster.documented("kubectl -n kube-system delete secret"))
     cluster.until("Helm has upgraded", lambda: cluster.revisions() == ["superseded", "deployed"])
     assert cluster.values()["hubble"]["enabled"] is True
+
+
+def test_flux_takes_the_release_over_and_changes_nothing(cluster: Cluster) -> None:
+    before, revisions = cluster.objects(), cluster.revisions()
+    assert any(name.startswith("DaemonSet/") for name in before)
+    cluster.repository.push("clusters")
+    file = cluster.site.cluster_file(NAME)
+    file.write_text(file.read_text() + GITOPS)
+    cluster.site.up(NAME)
+    cluster.until("the HelmRelease is ready", lambda: cluster.release()[0] == "True")
+    assert cluster.objects() == before
+    assert cluster.values() == cluster.told_to_flux()
+    assert len(cluster.revisions()) == len(revisions) + 1, "helm-controller has made a revision of its own"
+    assert not cluster.site.up(NAME).changes.any
+
+
+def test_flux_and_the_job_agree_on_other_values(cluster: Cluster) -> None:
+    """Both upgrade, and Helm lets one of them at a time."""
+    (cluster.site.cluster_file(NAME).parent / "cilium.yaml").write_text("debug: {enabled: true}\n")
+    cluster.site.up(NAME)
+    wanted = cluster.told_to_flux()
+    assert wanted["debug"] == {"enabled": True}
+
+    def settled() -> bool:
+        jobs = cluster.get("jobs", "-n", "kube-system", "--selector=!helm.sh/chart")["items"]
+        ended = all(job["status"].get("succeeded") == 1 for job in jobs)
+        return ended and cluster.release()[0] == "True" and cluster.values() == wanted
+
+    cluster.until("both have made the same of it", settled)
+    assert set(cluster.revisions()[:-1]) <= {"superseded", "failed"}
+    assert cluster.revisions()[-1] == "deployed"
+    assert not cluster.site.up(NAME).changes.any
+
+
+def test_without_flux_cilium_stays(cluster: Cluster) -> None:
+    before = cluster.objects()
+    cluster.site.edit(NAME, ("enabled: true\n  flux:", "enabled: false\n  flux:"))
+    cluster.site.up(NAME)
+    assert cluster.names("daemonset") == ["cilium", "cilium-envoy"]
+    assert cluster.objects() == before
+    assert cluster.revisions()[-1] == "deployed"

@@ -1,7 +1,8 @@
 """Flux' own programs in the lab: the real operator installs Flux, whose controllers apply what is in a Git repository.
 
 One cluster for the whole module, whose tests go from what is there to what breaks it: their order is that of the file.
-Nobody runs charts here: where a HelmRelease has to be ready, the test says so in helm-controller's place.
+The charts of these components cannot be had here. So helm-controller has no pod, and where a HelmRelease has to be ready
+the test says so in its place.
 """
 
 from __future__ import annotations
@@ -51,6 +52,10 @@ READY = {
     "message": "the test says so",
     "lastTransitionTime": "2026-01-01T00:00:00Z",
     "observedGeneration": 1,
+}
+NO_HELM_CONTROLLER = {
+    "target": {"kind": "Deployment", "name": "helm-controller"},
+    "patch": json.dumps([{"op": "replace", "path": "/spec/replicas", "value": 0}]),
 }
 PATIENCE = 300.0
 
@@ -157,6 +162,7 @@ def test_the_operator_installs_flux(cluster: Cluster) -> None:
     cluster.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
     cluster.apply(*operator.manifests())
     cluster.kubectl("rollout", "status", "-n", "flux-system", "deployment/flux-operator", "--timeout=240s")
+    wanted.instance["spec"]["kustomize"]["patches"].append(NO_HELM_CONTROLLER)
     cluster.apply(wanted.runtime_info, wanted.instance, wanted.components)
     cluster.until_ready("fluxinstance", "flux")
     assert cluster.ready("gitrepository", "flux-system")[0] == "True"

@@ -273,6 +273,6 @@ def test_the_values_that_a_config_map_holds_are_checked_too(tmp_path: Path) -> N
     edit(root / "infrastructure/core/base/cilium/values.yaml", "k8sServicePort: 7445", "k8sServicePort: [7445]")
     (problem,) = checked(root, infrastructure=True).problems
     assert str(problem).startswith(
-        "infrastructure/core/base/cilium/helmrelease.yaml:25: spec.valuesFrom[0]: for cluster prod, "
+        "infrastructure/core/base/cilium/helmrelease.yaml:35: spec.valuesFrom[0]: for cluster prod, "
         "HelmRelease kube-system/cilium: k8sServicePort: "
     )

@@ -68,9 +68,10 @@ def test_it_needs_neither_a_pod_network_nor_kube_proxy_nor_a_ready_node(tmp_path
 def test_chart_and_version_are_those_that_flux_goes_on_with(tmp_path: Path) -> None:
     *_, job = manifests(site(tmp_path).plan("cilium"))
     arguments = job["spec"]["template"]["spec"]["containers"][0]["args"]
-    chart = yaml.safe_load((INFRASTRUCTURE / "core/base/cilium/chart.yaml").read_text())["spec"]
-    assert arguments[2:6] == ["cilium", chart["url"], "--version", chart["ref"]["tag"]]
+    source = yaml.safe_load((INFRASTRUCTURE / "core/base/cilium/chart.yaml").read_text())["spec"]
     release = yaml.safe_load((INFRASTRUCTURE / "core/base/cilium/helmrelease.yaml").read_text())
+    chart = release["spec"]["chart"]["spec"]
+    assert arguments[2:6] == ["cilium", f"{source['url']}/{chart['chart']}", "--version", chart["version"]]
     assert arguments[2] == release["spec"]["releaseName"]
     assert arguments[6:8] == ["--namespace", release["metadata"]["namespace"]]
 
@@ -155,15 +156,26 @@ def test_a_project_without_the_component_is_told_so(tmp_path: Path) -> None:
     assert str(problem).startswith(f"clusters/cilium/cluster.yaml:5: cluster.cni.name: the project has no {FOLDER}, ")
 
 
-def test_a_chart_without_a_version_is_told_of(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("file", "old", "new", "said"),
+    [
+        ("helmrelease.yaml", "      version:", "      versions:", ":15: spec.chart.spec.version: the key is missing"),
+        ("helmrelease.yaml", "      chart: cilium", "      name: cilium", "chart.spec.chart: the key is missing"),
+        ("chart.yaml", "url: oci:", "url: https:", ":12: spec.url: https://quay.io/cilium/charts is not an `oci://`"),
+        ("chart.yaml", "  url:", "  address:", "spec.url: the key is missing"),
+    ],
+)
+def test_a_chart_that_cannot_be_fetched_is_told_of(tmp_path: Path, file: str, old: str, new: str, said: str) -> None:
     found = site(tmp_path)
     (tmp_path / "infrastructure").unlink()
     shutil.copytree(INFRASTRUCTURE, tmp_path / "infrastructure")
-    chart = tmp_path / FOLDER / "chart.yaml"
-    chart.write_text(chart.read_text().replace("tag:", "semver:"), encoding="utf-8")
+    edited = tmp_path / FOLDER / file
+    assert edited.read_text().count(old) == 1
+    edited.write_text(edited.read_text().replace(old, new), encoding="utf-8")
     with pytest.raises(ConfigError) as error:
         found.plan("cilium")
-    assert str(error.value).startswith(f"{FOLDER}/chart.yaml:13: spec.ref.tag: the key is missing")
+    assert str(error.value).startswith(f"{FOLDER}/{file}:")
+    assert said in str(error.value)
 
 
 def test_values_are_merged_as_helm_does() -> None:

@@ -62,6 +62,15 @@ def test_a_tool_that_is_no_longer_right_is_told(clone: FakeClone, change: str) -
         clone.installation.environment()
 
 
+def test_a_tool_that_has_another_program_now_is_not_there(
+    clone: FakeClone, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clone.run().ensure([])
+    clone.change("proxmoxve", programs=("pulumi-resource-proxmoxve", "another"))
+    assert status(clone.installation) is False
+    assert "pulumi-resource-proxmoxve    8.6.0    missing" in capsys.readouterr().out
+
+
 def test_a_record_that_cannot_be_read_is_none(clone: FakeClone) -> None:
     clone.run().ensure([])
     (clone.installation.root / "installed.json").write_text('{"pulumi": {"wanted"')

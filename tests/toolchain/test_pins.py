@@ -74,8 +74,8 @@ def test_the_talos_plugin_says_that_it_is_what_is_built() -> None:
 
 def test_cilium_is_installed_in_the_lab_as_anywhere() -> None:
     assert f"docker.io/alpine/helm:{HELM}" == HELM_IMAGE
-    chart = yaml.safe_load((REPOSITORY / "infrastructure/core/base/cilium/chart.yaml").read_text())
-    assert chart["spec"]["ref"]["tag"] == CILIUM
+    release = yaml.safe_load((REPOSITORY / "infrastructure/core/base/cilium/helmrelease.yaml").read_text())
+    assert release["spec"]["chart"]["spec"]["version"] == CILIUM
 
 
 def test_the_go_that_pip_brings_is_new_enough() -> None:
