@@ -62,6 +62,4 @@ def cluster_at(root: Path, revision: str, name: str) -> dict[str, bytes]:
     files = [file for file in listed.split("\0") if file.startswith(folder)]
     if folder + FILE_NAME not in files:
         return {}
-    return {
-        file: git(root, "cat-file", "blob", f"{found}:./{file}").encode(errors="surrogateescape") for file in files
-    }
+    return {file: git(root, "cat-file", "blob", f"{found}:./{file}").encode(errors="surrogateescape") for file in files}

@@ -1,7 +1,7 @@
 """Flux' own programs in the lab: the real operator installs Flux, whose controllers apply what is in a Git repository.
 
 One cluster for the whole module, whose tests go from what is there to what breaks it: their order is that of the file.
-The charts of these components cannot be had here. So helm-controller has no pod, and where a HelmRelease has to be ready
+The charts of these components cannot be had here. So helm-controller has no pod, and where a HelmRelease must be ready
 the test says so in its place.
 """
 

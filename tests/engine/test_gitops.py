@@ -1,8 +1,8 @@
 """Flux by `pulumi up` alone, and nothing of it played: flux-operator, the controllers and the Git server are real.
 
-One cluster for the whole module, whose tests are its life: their order is that of the file. A HelmRelease is applied and
-stays waiting, because its chart cannot be had here. notification-controller is not among the programs of the lab, and
-without an answer from it the others pause for 15 seconds at each event, so there is none.
+One cluster for the whole module, whose tests are its life: their order is that of the file. A HelmRelease is applied
+and stays waiting, because its chart cannot be had here. notification-controller is not among the programs of the lab,
+and without an answer from it the others pause for 15 seconds at each event, so there is none.
 """
 
 from __future__ import annotations

@@ -62,9 +62,7 @@ def test_a_tool_that_is_no_longer_right_is_told(clone: FakeClone, change: str) -
         clone.installation.environment()
 
 
-def test_a_tool_that_has_another_program_now_is_not_there(
-    clone: FakeClone, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_tool_that_has_another_program_now_is_not_there(clone: FakeClone, capsys: pytest.CaptureFixture[str]) -> None:
     clone.run().ensure([])
     clone.change("proxmoxve", programs=("pulumi-resource-proxmoxve", "another"))
     assert status(clone.installation) is False
