@@ -151,6 +151,8 @@ class MachineFaults(TypedDict):
 
     clockOffsetSeconds: float
     certificateExpired: bool
+    diskDelaySeconds: float
+    """How long its disk takes to write; 0 for none that is worth a word."""
     brokenImages: list[str]
     """Versions and schematics of images that boot and die."""
 

@@ -181,9 +181,11 @@ class Faults:
     def of_machine(self, vmid: int) -> MachineFaults:
         """What a machine itself has to play."""
         skews = (fault for fault in self.holding("clock-skew") if fault.target == str(vmid))
+        slow = (fault for fault in self.holding("disk-slow") if fault.target == str(vmid))
         return MachineFaults(
             clockOffsetSeconds=next((float(fault.option("seconds")) for fault in skews), 0.0),
             certificateExpired=vmid in self.machines("certificate-expired"),
+            diskDelaySeconds=next((int(fault.option("milliseconds")) / 1000 for fault in slow), 0.0),
             brokenImages=sorted(self.targets("image-broken")),
         )
 

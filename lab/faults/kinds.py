@@ -373,6 +373,18 @@ KINDS: tuple[Kind, ...] = (
         differs="The VM is paused at once, not at its next write, and goes on without anybody resuming it.",
     ),
     Kind(
+        "disk-slow",
+        "The disk of a machine is slow",
+        "Its member of etcd waits so long for each write, and does nothing else meanwhile: it says that requests took "
+        "too long, and a leader that waits for more than a second is none any more.",
+        "An SSD without a power-loss capacitor, a pool of hard disks, a backup that takes all the disk can do.",
+        Shape.STATE,
+        Target.VM,
+        options=(Option("milliseconds", "how long a write takes", int, default=300, least=1, most=10000),),
+        differs="The member stands still between its writes, so that reads wait too; whatever else the machine does is "
+        "as quick as ever (for installations and boots: delay).",
+    ),
+    Kind(
         "etcd-corrupt",
         "An etcd member's data is corrupt",
         "The VM loses power, both meta pages of the member's database are overwritten, and the VM boots again where it "

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -57,6 +58,20 @@ class Site:
 
     def etcd_is_healthy(self) -> bool:
         return "HEALTH   OK" in self.talosctl("service", "etcd", check=False)
+
+    def etcd_stands_still(self) -> bool:
+        """Whether the member's process is stopped at this moment, or at one soon after."""
+        (member,) = (
+            folder
+            for folder in Path("/proc").glob("[0-9]*")
+            if (command := _read(folder / "cmdline")).startswith(str(tool("etcd")))
+            and str(self.lab.directory.vms / str(CONTROL_PLANE)) in command
+        )
+        end = time.monotonic() + 0.1
+        while time.monotonic() < end:
+            if _read(member / "stat").rpartition(") ")[2].startswith("T"):
+                return True
+        return False
 
     def put(self) -> str:
         """Write a key into etcd, as any client of it does."""
@@ -110,6 +125,14 @@ def broken(site: Site) -> Iterator[Callable[..., str]]:
             site.faults.clear_faults(identifier)
 
 
+def _read(file: Path) -> str:
+    """A file of /proc; empty if the process has ended."""
+    try:
+        return file.read_text()
+    except OSError:
+        return ""
+
+
 def seconds_ahead(site: Site) -> float:
     words = site.talosctl("time").splitlines()[1].split("  ")
     node, server = [datetime.fromisoformat(_iso(word)) for word in words if " +0000 UTC" in word]
@@ -151,6 +174,16 @@ def test_a_disk_that_is_full_pauses_its_vm(site: Site, broken: Callable[..., str
     site.faults.clear_faults(fault)
     until(site.etcd_is_healthy)
     assert site.lab.call("GET", f"{QEMU}/{CONTROL_PLANE}/status/current")["qmpstatus"] == "running"
+
+
+def test_a_disk_that_is_slow_holds_etcd_up(site: Site, broken: Callable[..., str]) -> None:
+    assert not site.etcd_stands_still()
+    fault = broken("disk-slow", CONTROL_PLANE, milliseconds=400)
+    until(site.etcd_stands_still)
+    assert "header" in json.loads(site.put()), "it takes its time, and answers"
+    site.faults.clear_faults(fault)
+    until(lambda: not any(site.etcd_stands_still() for _ in range(20)))
+    until(site.etcd_is_healthy)
 
 
 def test_etcd_raises_its_alarm_and_takes_no_more_writes(site: Site, broken: Callable[..., str]) -> None:

@@ -322,6 +322,22 @@ def test_etcd_maintenance(site: Site, machines: dict[str, Machine], cluster: Clu
     site.wait("another leader", lambda: not is_leader(cluster, leaders[0]))
 
 
+def test_a_leader_whose_disk_is_slow_is_none_any_more(
+    site: Site, machines: dict[str, Machine], cluster: Cluster
+) -> None:
+    name, address = next(item for item in CONTROL_PLANES.items() if is_leader(cluster, item[1]))
+    faults = machines[name].folder / "faults.json"
+    faults.write_text(json.dumps({"diskDelaySeconds": 3}))
+    site.wait("another leader", lambda: another_leads(cluster, address))
+    faults.write_text("{}")
+    site.wait("its answer", lambda: cluster.attempt("etcd", "status", node=address).returncode == 0)
+
+
+def another_leads(cluster: Cluster, slow: str) -> bool:
+    """Whether another than the slow one leads, by their own word."""
+    return any(is_leader(cluster, address) for address in CONTROL_PLANES.values() if address != slow)
+
+
 def test_a_member_that_has_left_comes_back_with_a_reboot(
     site: Site, machines: dict[str, Machine], cluster: Cluster
 ) -> None:

@@ -10,6 +10,7 @@ import (
 type Faults struct {
 	ClockOffsetSeconds float64 `json:"clockOffsetSeconds"`
 	CertificateExpired bool    `json:"certificateExpired"`
+	DiskDelaySeconds   float64 `json:"diskDelaySeconds"`
 	// BrokenImages are the versions and schematics of images that boot and die.
 	BrokenImages []string `json:"brokenImages"`
 }
@@ -22,9 +23,10 @@ func (m *Machine) Faults() Faults {
 }
 
 // ClockOffset is how far the machine's clock is ahead.
-func (f Faults) ClockOffset() time.Duration {
-	return time.Duration(f.ClockOffsetSeconds * float64(time.Second))
-}
+func (f Faults) ClockOffset() time.Duration { return seconds(f.ClockOffsetSeconds) }
+
+// DiskDelay is how long the machine's disk takes to write.
+func (f Faults) DiskDelay() time.Duration { return seconds(f.DiskDelaySeconds) }
 
 // Breaks tells whether an image boots and dies.
 func (f Faults) Breaks(image *Image) bool {

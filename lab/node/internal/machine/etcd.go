@@ -61,6 +61,8 @@ func (l *life) runEtcd(ctx context.Context) {
 
 	l.node.Etcd.Store(member)
 
+	go l.slowDisk(ctx, member)
+
 	start := func() error { return l.startEtcd(ctx, member) }
 
 	for ctx.Err() == nil {

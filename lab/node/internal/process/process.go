@@ -131,6 +131,18 @@ func (p *Process) ExitCode() int {
 	return p.command.ProcessState.ExitCode()
 }
 
+// Hold has the program stand still for a while.
+func (p *Process) Hold(duration time.Duration) {
+	p.command.Process.Signal(syscall.SIGSTOP) //nolint:errcheck // it may have ended
+
+	select {
+	case <-p.done:
+	case <-time.After(duration):
+	}
+
+	p.command.Process.Signal(syscall.SIGCONT) //nolint:errcheck // as above
+}
+
 // Stop ends the program, by force where it has not ended after the grace time.
 func (p *Process) Stop(grace time.Duration) {
 	p.command.Process.Signal(syscall.SIGTERM) //nolint:errcheck // it may have ended
