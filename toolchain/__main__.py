@@ -26,7 +26,7 @@ def arguments() -> argparse.ArgumentParser:
     """What can be typed."""
     parser = argparse.ArgumentParser(
         prog="python -m toolchain",
-        description="Provides the Pulumi CLI, its plugins, talosctl, kustomize and the lab's node.",
+        description="Provides what the project runs: the Pulumi CLI, its plugins, talosctl, and what the lab is made of.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -40,8 +40,7 @@ def arguments() -> argparse.ArgumentParser:
         "names",
         nargs="*",
         metavar="NAME",
-        help="pulumi, talos, proxmoxve, talosctl, etcd, kubernetes, kustomize, talos-node, talos-kubelets; by default "
-        "these. On request: bpg-acceptance, talos-integration, tofu",
+        help="a tool, such as talosctl; by default all but those that are built on request (`status` lists them)",
     )
     commands.add_parser("status", help="what is used, in which version, from where")
     commands.add_parser("environment", help="print the variables that make a shell use it, for eval")
@@ -83,6 +82,9 @@ def main(argv: list[str] | None = None) -> int:
         else:
             for name, value in Installation().environment().items():
                 say(f"export {name}={shlex.quote(value)}")
+    except BrokenPipeError:  # whoever read along has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is written at the exit
+        return 1
     except (ToolchainError, OSError) as error:  # the latter names the file, and what the system says of it
         print(f"toolchain: {error}", file=sys.stderr)
         return 1

@@ -75,6 +75,13 @@ def test_a_record_that_cannot_be_read_is_none(clone: FakeClone) -> None:
     assert clone.installation.installed() == {}
 
 
+def test_whoever_reads_no_further_is_told_nothing() -> None:
+    done = subprocess.run(
+        ["sh", "-c", f"{sys.executable} -m toolchain status | true"], capture_output=True, text=True, check=True
+    )
+    assert done.stderr == ""
+
+
 def test_the_table(clone: FakeClone, capsys: pytest.CaptureFixture[str]) -> None:
     clone.run().ensure(["pulumi"])
     capsys.readouterr()
