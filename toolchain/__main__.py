@@ -26,7 +26,7 @@ def arguments() -> argparse.ArgumentParser:
     """What can be typed."""
     parser = argparse.ArgumentParser(
         prog="python -m toolchain",
-        description="Provides what the project runs: the Pulumi CLI, its plugins, talosctl, and what the lab is made of.",
+        description="Provides what the project runs: the Pulumi CLI, its plugins, talosctl, and the parts of the lab.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
