@@ -304,6 +304,48 @@ def test_files_and_disks_are_looked_at(site: Site, machines: dict[str, Machine],
     assert 'blockdevice "sdz" not found' in cluster.attempt("wipe", "disk", "sdz", node=address).stderr
 
 
+def test_probes_are_made(site: Site, machines: dict[str, Machine], cluster: Cluster) -> None:
+    probe = {"apiVersion": "v1alpha1", "kind": "TCPProbeConfig", "name": "api", "interval": "1s", "failureThreshold": 1}
+    there, nowhere = (f"{CONTROL_PLANES['cp1']}:{port}" for port in (50000, 50099))
+
+    def told(endpoint: str) -> dict[str, Any]:
+        found = cluster.resources("probestatus", WORKER)
+        return next((one["spec"] for one in found if one["metadata"]["id"] == f"tcp:{endpoint}"), {})
+
+    def connected() -> bool:
+        (status,) = cluster.resources("networkstatus", WORKER)
+        return bool(status["spec"]["connectivityReady"])
+
+    def patch(**changes: Any) -> None:
+        cluster("patch", "mc", "--mode", "no-reboot", "--patch", json.dumps(probe | changes), node=WORKER)
+
+    patch(endpoint=there, timeout="1s")
+    site.wait("a success", lambda: told(there).get("success") is True)
+    assert connected()
+    patch(endpoint=nowhere, timeout="1s")
+    site.wait("a failure", lambda: "connection refused" in told(nowhere).get("lastError", ""))
+    assert told(there) == {}
+    assert not connected()
+    patch(**{"$patch": "delete"})
+    site.wait("no probe", lambda: cluster.resources("probestatus", WORKER) == [])
+    assert connected()
+
+
+def test_a_link_has_another_name_besides(site: Site, machines: dict[str, Machine], cluster: Cluster) -> None:
+    alias = {"apiVersion": "v1alpha1", "kind": "LinkAliasConfig", "name": "uplink", "selector": {"match": "true"}}
+
+    def aliases() -> list[str]:
+        return [spec["alias"] for link in cluster.resources("links", WORKER) if (spec := link["spec"]).get("alias")]
+
+    def patch(**changes: Any) -> None:
+        cluster("patch", "mc", "--mode", "no-reboot", "--patch", json.dumps(alias | changes), node=WORKER)
+
+    patch()
+    site.wait("the alias", lambda: aliases() == ["uplink"])
+    patch(**{"$patch": "delete"})
+    site.wait("none", lambda: aliases() == [])
+
+
 def test_health_goes_as_far_as_kubernetes(site: Site, machines: dict[str, Machine], cluster: Cluster) -> None:
     health = cluster.attempt("health", "--wait-timeout", "30s")
     assert "waiting for all nodes to finish boot sequence: OK" in health.stderr

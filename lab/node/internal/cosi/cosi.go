@@ -80,7 +80,7 @@ func New(ctx context.Context) (state.State, error) {
 		&k8s.KubeletSpec{}, &k8s.KubePrismStatuses{}, &k8s.Nodename{}, &k8s.NodeStatus{}, &k8s.SchedulerConfig{}, &k8s.SecretsStatus{},
 		&k8s.StaticPod{}, &k8s.StaticPodStatus{},
 		&network.AddressStatus{}, &network.HostnameStatus{}, &network.LinkStatus{}, &network.NfTablesChain{}, &network.NodeAddress{},
-		&network.ProbeSpec{},
+		&network.ProbeSpec{}, &network.ProbeStatus{},
 		&network.ResolverStatus{}, &network.RouteStatus{}, &network.Status{},
 		&runtime.BootedEntry{}, &runtime.Diagnostic{}, &runtime.Environment{}, &runtime.ExtensionStatus{}, &runtime.KernelCmdline{},
 		&runtime.MachineStatus{}, &runtime.MetaKey{},

@@ -46,6 +46,8 @@ type reconciler struct {
 	discovery    atomic.Pointer[discovery.Client]
 	membership   membership
 
+	prober prober
+
 	endpointHost  string
 	endpointTime  time.Time
 	endpointAddrs []netip.Addr
@@ -119,6 +121,10 @@ func (l *life) reconcileOnce(ctx context.Context) error {
 
 	if !configured {
 		return l.reconcileMaintenanceIdentity()
+	}
+
+	if err := l.reconcileProbes(ctx, current); err != nil {
+		return err
 	}
 
 	// nothing of a cluster yet on a machine that is about to be installed

@@ -33,6 +33,7 @@ type Link struct {
 type Network struct {
 	Links       []Link
 	Nameservers []netip.Addr
+	Aliases     []Alias
 }
 
 // Addresses are all addresses, IPv4 before IPv6, links in order.
@@ -77,6 +78,10 @@ func Resolve(machine *hardware.Machine, platform string, settings config.Config,
 
 	for _, nic := range machine.NICs {
 		network.Links = append(network.Links, resolver.link(nic, &network.Nameservers))
+	}
+
+	if settings != nil {
+		network.Aliases = aliases(settings)
 	}
 
 	if settings != nil && settings.NetworkResolverConfig() != nil {

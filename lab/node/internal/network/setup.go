@@ -90,7 +90,7 @@ func (s *Setup) Apply(wanted Network) error {
 		}
 	}
 
-	return errors.Join(errs...)
+	return errors.Join(append(errs, applyAliases(connection, links, wanted.Aliases))...)
 }
 
 func bringUp(connection *rtnetlink.Conn, link rtnetlink.LinkMessage, mtu uint32) error {

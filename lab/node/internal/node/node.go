@@ -22,6 +22,7 @@ import (
 	"github.com/siderolabs/talos/pkg/machinery/api/machine"
 	"github.com/siderolabs/talos/pkg/machinery/config"
 	"github.com/siderolabs/talos/pkg/machinery/resources/cluster"
+	networkres "github.com/siderolabs/talos/pkg/machinery/resources/network"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -73,6 +74,7 @@ type Node struct {
 	Changed chan struct{}
 
 	mu            sync.Mutex
+	probes        map[string]networkres.ProbeStatusSpec
 	disk          *hardware.Disk
 	active        config.Provider
 	persistent    config.Provider

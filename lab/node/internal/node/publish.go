@@ -9,8 +9,6 @@ import (
 
 	"github.com/cosi-project/runtime/pkg/resource"
 	"github.com/cosi-project/runtime/pkg/state"
-	"github.com/jsimonetti/rtnetlink/v2"
-	"github.com/siderolabs/talos/pkg/machinery/nethelpers"
 	configres "github.com/siderolabs/talos/pkg/machinery/resources/config"
 	etcdres "github.com/siderolabs/talos/pkg/machinery/resources/etcd"
 	"github.com/siderolabs/talos/pkg/machinery/resources/k8s"
@@ -124,7 +122,7 @@ func (n *Node) publishNetwork() error {
 
 	for _, link := range state.Links {
 		status := networkres.NewLinkStatus(networkres.NamespaceName, link.Attributes.Name)
-		*status.TypedSpec() = linkStatus(link)
+		*status.TypedSpec() = network.LinkStatus(link)
 		links = append(links, status)
 	}
 
@@ -156,23 +154,6 @@ func (n *Node) publishNetwork() error {
 	}
 
 	return n.publishNodeAddresses(state)
-}
-
-// linkStatus is a link as a machine shows it that has virtio cards: what the
-// lab's own links are in the kernel stays out of sight.
-func linkStatus(link rtnetlink.LinkMessage) networkres.LinkStatusSpec {
-	spec := networkres.LinkStatusSpec{
-		Index: link.Index, LinkIndex: link.Index, Type: nethelpers.LinkType(link.Type), MTU: link.Attributes.MTU,
-		Flags: nethelpers.LinkFlags(link.Flags), HardwareAddr: nethelpers.HardwareAddr(link.Attributes.Address),
-		BroadcastAddr: nethelpers.HardwareAddr(link.Attributes.Broadcast), QueueDisc: "noqueue",
-		OperationalState: nethelpers.OperationalState(link.Attributes.OperationalState), LinkState: network.Connected(link),
-	}
-
-	if spec.Type == nethelpers.LinkEther {
-		spec.PermanentAddr, spec.QueueDisc, spec.Driver = spec.HardwareAddr, "pfifo_fast", network.Driver
-	}
-
-	return spec
 }
 
 func (n *Node) publishNodeAddresses(state network.State) error {
@@ -207,10 +188,9 @@ func (n *Node) publishNodeAddresses(state network.State) error {
 func (n *Node) publishNetworkStatus() error {
 	state := n.KernelNetwork()
 
-	// as Talos has it: nothing is probed, a default route is connectivity
-	connected := slices.ContainsFunc(state.Routes, func(route networkres.RouteStatusSpec) bool {
+	connected := n.connected(slices.ContainsFunc(state.Routes, func(route networkres.RouteStatusSpec) bool {
 		return route.Destination == netip.Prefix{}
-	})
+	}))
 
 	status := networkres.NewStatus(networkres.NamespaceName, networkres.StatusID)
 	*status.TypedSpec() = networkres.StatusSpec{

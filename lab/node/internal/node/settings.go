@@ -4,9 +4,7 @@ import (
 	"os"
 	"slices"
 
-	"github.com/cosi-project/runtime/pkg/resource"
 	"github.com/siderolabs/talos/pkg/machinery/config/config"
-	networkres "github.com/siderolabs/talos/pkg/machinery/resources/network"
 	"github.com/siderolabs/talos/pkg/machinery/resources/runtime"
 )
 
@@ -27,29 +25,5 @@ func (n *Node) publishSettings(settings config.Config) error {
 		return err
 	}
 
-	var probes []resource.Resource
-
-	for _, document := range settings.NetworkProbeConfigs() {
-		tcp, isTCP := document.(config.NetworkTCPProbeConfig)
-		if !isTCP {
-			continue
-		}
-
-		spec := networkres.ProbeSpecSpec{
-			Interval: tcp.Interval(), FailureThreshold: tcp.FailureThreshold(),
-			TCP:         networkres.TCPProbeSpec{Endpoint: tcp.Endpoint(), Timeout: tcp.Timeout()},
-			ConfigLayer: networkres.ConfigMachineConfiguration,
-		}
-
-		id, err := spec.ID()
-		if err != nil {
-			return err
-		}
-
-		probe := networkres.NewProbeSpec(networkres.NamespaceName, id)
-		*probe.TypedSpec() = spec
-		probes = append(probes, probe)
-	}
-
-	return n.replace(networkres.NamespaceName, networkres.ProbeSpecType, probes)
+	return n.publishProbeSpecs(settings)
 }
