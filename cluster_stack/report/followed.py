@@ -47,18 +47,19 @@ def _lacking(file: ClusterFile, planned: GitopsPlan, checkout: _Checkout) -> Ite
         fix = f"Push it, or run `git fetch {remote}` where it is new. Branches: {', '.join(checkout.branches[:12])}."
         yield file.problem(("gitops", "flux", "branch"), what, fix)
     folders = [SOURCES, *(step.path for step in planned.steps), *filter(None, [planned.own])]
-    for folder in _absent(checkout.root, "HEAD", folders):
+    uncommitted = _absent(checkout.root, "HEAD", folders)
+    for folder in uncommitted:
         what = f"{folder}/kustomization.yaml is in no commit, and Flux applies only what it finds in {flux.repository}."
         yield file.problem(_key(planned, folder), what, "Commit it, and push.")
     # On another branch it comes with the merge.
     if checkout.current == flux.branch and flux.branch in checkout.branches:
-        there = _absent(checkout.root, f"refs/remotes/{remote}/{flux.branch}", folders)
-        for folder in sorted(set(there) - set(_absent(checkout.root, "HEAD", folders))):
-            what = (
-                f"{folder}/kustomization.yaml is committed here, but not on branch {flux.branch} of {remote}, "
-                "where Flux looks for it."
-            )
-            yield file.problem(_key(planned, folder), what, f"Run `git push {remote} {flux.branch}`.")
+        for folder in _absent(checkout.root, f"refs/remotes/{remote}/{flux.branch}", folders):
+            if folder not in uncommitted:
+                what = (
+                    f"{folder}/kustomization.yaml is committed here, but not on branch {flux.branch} of {remote}, "
+                    "where Flux looks for it."
+                )
+                yield file.problem(_key(planned, folder), what, f"Run `git push {remote} {flux.branch}`.")
 
 
 def _key(planned: GitopsPlan, folder: str) -> tuple[str, ...]:
