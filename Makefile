@@ -2,6 +2,8 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+# One more than there are cores: the end-to-end tests wait a third of their time, for machines and for polls.
+PROCESSES = $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 # Not even read for `make unit`: no test in them is without an engine or servers.
 SLOW_FOLDERS := tests/conformance tests/engine tests/lab tests/toolchain
 
@@ -43,7 +45,7 @@ unit: setup ## the tests of the program itself, without engine or servers
 # Without a browser the tests that need one fail, and all others run.
 test: toolchain ## every test, the end-to-end ones included
 	-@$(BIN)/python -m tests.lab.page.browser
-	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+	@$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
 check: setup kustomize ## what must hold before a commit: format, lint, types, quick tests, the clusters and their components
 	@$(BIN)/ruff format --check .
