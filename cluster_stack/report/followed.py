@@ -27,7 +27,7 @@ class _Checkout:
     branches: tuple[str, ...]
     """Of the remote; empty where not all of them were fetched."""
     current: str
-    """The branch that is checked out; empty if none is."""
+    """The branch that is checked out; "HEAD" if none is."""
 
 
 def warnings(file: ClusterFile, planned: GitopsPlan, root: Path) -> Iterator[Problem]:
