@@ -346,6 +346,29 @@ def test_a_link_has_another_name_besides(site: Site, machines: dict[str, Machine
     site.wait("none", lambda: aliases() == [])
 
 
+def test_packets_go_where_the_configuration_says(site: Site, machines: dict[str, Machine], cluster: Cluster) -> None:
+    blackhole = {"apiVersion": "v1alpha1", "kind": "BlackholeRouteConfig", "name": "10.66.0.0/16"}
+    rule = {"apiVersion": "v1alpha1", "kind": "RoutingRuleConfig", "name": "1000"}
+    says = {"src": "10.99.0.0/16", "table": "100"}
+
+    def told() -> list[Any]:
+        routes = [route["spec"] for route in cluster.resources("routes", WORKER)]
+        rules = [found["spec"] for found in cluster.resources("routingrules", WORKER)]
+        return [
+            *(route["dst"] for route in routes if route["type"] == "blackhole"),
+            *({key: found[key] for key in says} for found in rules if found["priority"] == 1000),
+        ]
+
+    def patch(*documents: dict[str, Any]) -> None:
+        for document in documents:
+            cluster("patch", "mc", "--mode", "no-reboot", "--patch", json.dumps(document), node=WORKER)
+
+    patch(blackhole, rule | says)
+    site.wait("both", lambda: told() == [blackhole["name"], says])
+    patch(*(document | {"$patch": "delete"} for document in (blackhole, rule)))
+    site.wait("neither", lambda: told() == [])
+
+
 def test_health_goes_as_far_as_kubernetes(site: Site, machines: dict[str, Machine], cluster: Cluster) -> None:
     health = cluster.attempt("health", "--wait-timeout", "30s")
     assert "waiting for all nodes to finish boot sequence: OK" in health.stderr

@@ -81,7 +81,7 @@ func New(ctx context.Context) (state.State, error) {
 		&k8s.StaticPod{}, &k8s.StaticPodStatus{},
 		&network.AddressStatus{}, &network.HostnameStatus{}, &network.LinkStatus{}, &network.NfTablesChain{}, &network.NodeAddress{},
 		&network.ProbeSpec{}, &network.ProbeStatus{},
-		&network.ResolverStatus{}, &network.RouteStatus{}, &network.Status{},
+		&network.ResolverStatus{}, &network.RouteStatus{}, &network.RoutingRuleStatus{}, &network.Status{},
 		&runtime.BootedEntry{}, &runtime.Diagnostic{}, &runtime.Environment{}, &runtime.ExtensionStatus{}, &runtime.KernelCmdline{},
 		&runtime.MachineStatus{}, &runtime.MetaKey{},
 		&runtime.PlatformMetadata{}, &runtime.SBOMItem{}, &runtime.SecurityState{}, &runtime.Version{},

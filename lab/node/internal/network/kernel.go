@@ -23,6 +23,7 @@ type State struct {
 	Links     []rtnetlink.LinkMessage
 	Addresses []networkres.AddressStatusSpec
 	Routes    []networkres.RouteStatusSpec
+	Rules     []networkres.RoutingRuleStatusSpec
 }
 
 // Read asks the kernel.
@@ -56,6 +57,15 @@ func Read() (State, error) {
 
 	for _, route := range routes {
 		state.Routes = append(state.Routes, routeStatus(route, state.name(route.Attributes.OutIface)))
+	}
+
+	rules, err := connection.Rule.List()
+	if err != nil {
+		return State{}, fmt.Errorf("error listing routing rules: %w", err)
+	}
+
+	for _, rule := range rules {
+		state.Rules = append(state.Rules, ruleStatus(rule))
 	}
 
 	return state, nil

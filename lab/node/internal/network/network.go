@@ -34,6 +34,9 @@ type Network struct {
 	Links       []Link
 	Nameservers []netip.Addr
 	Aliases     []Alias
+	// Blackholes are routes that belong to no card.
+	Blackholes []networkres.RouteSpecSpec
+	Rules      []networkres.RoutingRuleSpecSpec
 }
 
 // Addresses are all addresses, IPv4 before IPv6, links in order.
@@ -45,6 +48,17 @@ func (n Network) Addresses() []netip.Prefix {
 	}
 
 	return byFamily(all)
+}
+
+// routes are those of the links and those of none.
+func (n Network) routes() []networkres.RouteSpecSpec {
+	all := slices.Clone(n.Blackholes)
+
+	for _, link := range n.Links {
+		all = append(all, link.Routes...)
+	}
+
+	return all
 }
 
 // Virtual are the links of the virtual addresses.
@@ -82,6 +96,8 @@ func Resolve(machine *hardware.Machine, platform string, settings config.Config,
 
 	if settings != nil {
 		network.Aliases = aliases(settings)
+		network.Blackholes = blackholes(settings)
+		network.Rules = rules(settings)
 	}
 
 	if settings != nil && settings.NetworkResolverConfig() != nil {

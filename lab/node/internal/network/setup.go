@@ -20,6 +20,7 @@ import (
 type Setup struct {
 	addresses map[assigned]bool
 	routes    map[string]networkres.RouteSpecSpec
+	rules     map[string]bool
 }
 
 type assigned struct {
@@ -48,7 +49,8 @@ func (s *Setup) Apply(wanted Network) error {
 		return fmt.Errorf("error listing links: %w", err)
 	}
 
-	byName := make(map[string]rtnetlink.LinkMessage, len(links))
+	// what belongs to no link belongs to the one without a name
+	byName := map[string]rtnetlink.LinkMessage{"": {Attributes: &rtnetlink.LinkAttributes{}}}
 	for _, link := range links {
 		byName[link.Attributes.Name] = link
 	}
@@ -82,15 +84,15 @@ func (s *Setup) Apply(wanted Network) error {
 		return fmt.Errorf("error listing routes: %w", err)
 	}
 
-	for _, link := range wanted.Links {
-		for _, route := range link.Routes {
-			if found, ok := byName[link.Name]; ok {
-				errs = append(errs, s.addRoute(connection, found, routes, route))
-			}
+	for _, route := range wanted.routes() {
+		if found, ok := byName[route.OutLinkName]; ok {
+			errs = append(errs, s.addRoute(connection, found, routes, route))
 		}
 	}
 
-	return errors.Join(append(errs, applyAliases(connection, links, wanted.Aliases))...)
+	errs = append(errs, s.applyRules(connection, wanted.Rules), applyAliases(connection, links, wanted.Aliases))
+
+	return errors.Join(errs...)
 }
 
 func bringUp(connection *rtnetlink.Conn, link rtnetlink.LinkMessage, mtu uint32) error {
@@ -210,7 +212,7 @@ func (s *Setup) removeRoutes(connection *rtnetlink.Conn, links map[string]rtnetl
 	var errs []error
 
 	for id, route := range s.routes {
-		if slices.ContainsFunc(wanted.Links, func(link Link) bool { return slices.Contains(link.Routes, route) }) {
+		if slices.Contains(wanted.routes(), route) {
 			continue
 		}
 

@@ -118,7 +118,7 @@ func (n *Node) PublishBootedEntry(label string) error {
 func (n *Node) publishNetwork() error {
 	state := n.KernelNetwork()
 
-	var links, addresses, routes []resource.Resource
+	var links, addresses, routes, rules []resource.Resource
 
 	for _, link := range state.Links {
 		status := networkres.NewLinkStatus(networkres.NamespaceName, link.Attributes.Name)
@@ -138,8 +138,15 @@ func (n *Node) publishNetwork() error {
 		routes = append(routes, status)
 	}
 
+	for _, rule := range state.Rules {
+		status := networkres.NewRoutingRuleStatus(networkres.NamespaceName, networkres.RoutingRuleID(rule.Family, rule.Priority))
+		*status.TypedSpec() = rule
+		rules = append(rules, status)
+	}
+
 	for kind, wanted := range map[resource.Type][]resource.Resource{
 		networkres.LinkStatusType: links, networkres.AddressStatusType: addresses, networkres.RouteStatusType: routes,
+		networkres.RoutingRuleStatusType: rules,
 	} {
 		if err := n.replace(networkres.NamespaceName, kind, wanted); err != nil {
 			return err
