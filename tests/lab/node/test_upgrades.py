@@ -115,6 +115,11 @@ def test_images(cluster: Cluster, cp1: Machine) -> None:
     assert image not in cluster("image", "list", "--namespace", "inmem")
     other = cluster.attempt("image", "pull", "registry.k8s.io/pause:3.10")
     assert "the lab knows factory.talos.dev and ghcr.io/siderolabs/installer" in other.stderr
+    cluster("image", "remove", "--namespace", "system", image)
+    assert image not in cluster("image", "list", "--namespace", "system")
+    gone = cluster.attempt("image", "remove", "--namespace", "system", image)
+    assert gone.returncode != 0
+    assert f"image {image} not found" in gone.stderr
 
 
 def test_a_rollback_boots_the_other_entry(site: Site, cluster: Cluster, cp1: Machine) -> None:

@@ -3,12 +3,14 @@ package api
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/siderolabs/talos/pkg/machinery/api/common"
 	"github.com/siderolabs/talos/pkg/machinery/api/machine"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/emptypb"
 
 	"cluster-stack/lab/node/internal/factory"
 	"cluster-stack/lab/node/internal/images"
@@ -104,6 +106,86 @@ func (s *imageServer) Pull(
 	return stream.Send(&machine.ImageServicePullResponse{
 		Response: &machine.ImageServicePullResponse_Name{Name: image.Pinned()},
 	})
+}
+
+// Import takes the images of an archive in.
+func (s *imageServer) Import(
+	stream grpc.ClientStreamingServer[machine.ImageServiceImportRequest, machine.ImageServiceImportResponse],
+) error {
+	first, err := stream.Recv()
+	if err != nil {
+		return err
+	}
+
+	if first.GetContainerd() == nil {
+		return status.Error(codes.InvalidArgument, "containerd instance is required")
+	}
+
+	place, err := placeOf(s.node, first.GetContainerd())
+	if err != nil {
+		return err
+	}
+
+	imported, err := s.node.Images.Import(place, &chunks{stream: stream})
+	if err != nil {
+		return status.Errorf(codes.Internal, "failed to import image: %s", err)
+	}
+
+	if len(imported) == 0 {
+		return status.Error(codes.InvalidArgument, "no images imported from archive")
+	}
+
+	return stream.SendAndClose(&machine.ImageServiceImportResponse{Name: imported[0].Name})
+}
+
+// chunks reads what a client sends piece by piece.
+type chunks struct {
+	stream grpc.ClientStreamingServer[machine.ImageServiceImportRequest, machine.ImageServiceImportResponse]
+	left   []byte
+}
+
+func (c *chunks) Read(into []byte) (int, error) {
+	for len(c.left) == 0 {
+		message, err := c.stream.Recv()
+		if err != nil {
+			return 0, err
+		}
+
+		if message.GetImageChunk() == nil {
+			return 0, errors.New("no image chunk")
+		}
+
+		c.left = message.GetImageChunk().GetBytes()
+	}
+
+	read := copy(into, c.left)
+	c.left = c.left[read:]
+
+	return read, nil
+}
+
+// Remove forgets an image. One that Talos pulled for itself it would pull again
+// when it needs it; the lab's machine has no way to be without.
+func (s *imageServer) Remove(_ context.Context, in *machine.ImageServiceRemoveRequest) (*emptypb.Empty, error) {
+	place, err := placeOf(s.node, in.GetContainerd())
+	if err != nil {
+		return nil, err
+	}
+
+	if slices.Contains(ownImages(s.node, place), in.GetImageRef()) {
+		return nil, status.Errorf(codes.Unimplemented, "an image that Talos pulled for itself cannot be removed in the lab: %s", in.GetImageRef())
+	}
+
+	removed, err := s.node.Images.Remove(place, in.GetImageRef())
+	if err != nil {
+		return nil, status.Errorf(codes.Internal, "failed to remove image %s: %s", in.GetImageRef(), err)
+	}
+
+	if !removed {
+		return nil, status.Errorf(codes.NotFound, "image %s not found", in.GetImageRef())
+	}
+
+	return &emptypb.Empty{}, nil
 }
 
 // ImageList answers the images of the CRI containerd.

@@ -1,6 +1,6 @@
 // Package images is the machine's containerd, as far as it knows images: what
-// has been pulled into which of its three places. Only installer images can be
-// pulled: no registry of the lab has others.
+// has been pulled or imported into which of its three places. Only installer
+// images can be pulled: no registry of the lab has others.
 package images
 
 import (
@@ -32,7 +32,7 @@ const (
 	storeFile  = "images.json"
 )
 
-// Image is one image that has been pulled.
+// Image is one image that has been pulled or imported.
 type Image struct {
 	Name     string         `json:"name"`
 	Digest   string         `json:"digest"`
@@ -90,7 +90,7 @@ func (s *Store) Pull(ctx context.Context, place Place, reference string) (Image,
 	return image, s.add(place, image)
 }
 
-// Get is an image that has been pulled, or nil.
+// Get is an image that is there, or nil.
 func (s *Store) Get(place Place, reference string) (*Image, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -140,6 +140,35 @@ func (s *Store) add(place Place, image Image) error {
 	}
 
 	stored[place][image.Name] = image
+
+	return s.write(stored)
+}
+
+// Remove forgets an image, and answers whether it was there.
+func (s *Store) Remove(place Place, name string) (bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+
+	stored, err := s.read()
+	if err != nil {
+		return false, err
+	}
+
+	if _, found := stored[place][name]; !found {
+		return false, nil
+	}
+
+	delete(stored[place], name)
+
+	return true, s.write(stored)
+}
+
+// write keeps what is on the disk there.
+func (s *Store) write(stored content) error {
+	if s.disk() == nil {
+		return nil
+	}
+
 	delete(stored, InMemory)
 
 	data, err := json.Marshal(stored)
