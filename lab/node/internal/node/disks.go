@@ -1,6 +1,7 @@
 package node
 
 import (
+	"fmt"
 	"strings"
 
 	"github.com/cosi-project/runtime/pkg/resource"
@@ -17,7 +18,7 @@ func (n *Node) PublishDisks() error {
 	var disks []resource.Resource
 
 	for i := range n.Hardware.Disks {
-		disks = append(disks, diskResource(&n.Hardware.Disks[i]))
+		disks = append(disks, diskResource(i, &n.Hardware.Disks[i]))
 	}
 
 	// The system itself, which is on no disk once it has booted.
@@ -62,18 +63,18 @@ func (n *Node) PublishDisks() error {
 	return n.put(current)
 }
 
-func diskResource(disk *hardware.Disk) *block.Disk {
+// diskResource is the disk with this number, which no other disk of the machine has.
+func diskResource(number int, disk *hardware.Disk) *block.Disk {
 	resource := block.NewDisk(block.NamespaceName, disk.Name())
 	*resource.TypedSpec() = block.DiskSpec{
 		DevPath: disk.Device, Size: disk.SizeBytes, PrettySize: humanize.Bytes(disk.SizeBytes), IOSize: 512, SectorSize: 512,
 		Model: "QEMU HARDDISK", Serial: disk.Serial, Transport: transport(disk), SubSystem: "/sys/class/block", Rotational: disk.Rotational,
-		BusPath: "/pci0000:00/0000:00:1e.0/virtio3/host2/target2:0:0/2:0:0:0",
+		BusPath:  fmt.Sprintf("/pci0000:00/0000:00:1e.0/virtio3/host2/target2:0:%[1]d/2:0:%[1]d:0", number),
+		Symlinks: []string{fmt.Sprintf("/dev/disk/by-path/pci-0000:00:1e.0-scsi-0:0:%d:0", number)},
 	}
 
-	resource.TypedSpec().Symlinks = []string{"/dev/disk/by-path/pci-0000:00:1e.0-scsi-0:0:0:0"}
-
 	if disk.Serial != "" && strings.HasPrefix(disk.Name(), "sd") {
-		resource.TypedSpec().Symlinks = []string{"/dev/disk/by-id/scsi-0QEMU_QEMU_HARDDISK_" + disk.Serial}
+		resource.TypedSpec().Symlinks = append(resource.TypedSpec().Symlinks, "/dev/disk/by-id/scsi-0QEMU_QEMU_HARDDISK_"+disk.Serial)
 	}
 
 	return resource

@@ -200,6 +200,12 @@ func (n *Node) place(volume userVolume, system *hardware.Disk, left layout) bloc
 		return failed
 	}
 
+	if volume.kind == block.VolumeTypeDisk && len(matched) > 1 {
+		failed.ErrorMessage = fmt.Sprintf("multiple disks matched locator for disk volume; matched disks: %v", matched)
+
+		return failed
+	}
+
 	smallest := volume.where.MinSize().ValueOr(smallestUserVolume)
 
 	index := slices.IndexFunc(matched, func(device string) bool { return left.free[device] >= smallest && left.free[device] > 0 })
@@ -271,7 +277,7 @@ func (n *Node) matchingDisks(selector optional.Optional[cel.Expression], system 
 
 	for i := range n.Hardware.Disks {
 		spec := &blockpb.DiskSpec{}
-		if err := proto.ResourceSpecToProto(diskResource(&n.Hardware.Disks[i]), spec); err != nil {
+		if err := proto.ResourceSpecToProto(diskResource(i, &n.Hardware.Disks[i]), spec); err != nil {
 			return nil, err
 		}
 

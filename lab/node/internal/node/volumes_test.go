@@ -121,6 +121,14 @@ func TestWhereVolumesGo(t *testing.T) {
 			[]string{user("a", `disk.serial == "data-1"`, "") + "\nvolumeType: disk"},
 			map[string]string{"u-a": "ready /dev/sdb 107372085248 xfs"},
 		},
+		"a whole disk, of two": {
+			[]string{user("a", "!system_disk", "") + "\nvolumeType: disk"},
+			map[string]string{"u-a": "failed: multiple disks matched locator for disk volume; matched disks: [/dev/sdb /dev/sdc]"},
+		},
+		"by a path, which one disk has": {
+			[]string{user("a", `"/dev/disk/by-path/pci-0000:00:1e.0-scsi-0:0:2:0" in disk.symlinks`, ", maxSize: 50GiB")},
+			map[string]string{"u-a": "ready /dev/sdc1 53687091200 xfs"},
+		},
 		"a folder": {
 			[]string{volume("UserVolumeConfig", "a", "volumeType: directory")},
 			map[string]string{"u-a": "ready  0 none"},
