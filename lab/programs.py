@@ -9,6 +9,7 @@ from pathlib import Path
 
 NODE_VARIABLE = "LAB_TALOS_NODE"
 ETCD, KUBERNETES, KUBELETS, FLUX, HELM = "etcd", "kubernetes", "talos-kubelets", "flux", "helm"
+TALOSCTL = "talosctl"
 
 # flux-operator runs in nothing but the images that its makers build upon.
 DISTROLESS = """\
@@ -79,12 +80,12 @@ def _kubernetes(tool: Callable[[str], Path]) -> Kubernetes:
     return Kubernetes(
         folder=tool(KUBERNETES).parent,
         kubelets=tool(KUBELETS),
-        images=_images(tool(FLUX).parent, helm),
+        images=_images(tool(FLUX).parent, helm, tool(TALOSCTL)),
         charts={"cilium/charts/cilium": helm.parent / "chart-cilium"},
     )
 
 
-def _images(flux: Path, helm: Path) -> dict[str, Image]:
+def _images(flux: Path, helm: Path, talosctl: Path) -> dict[str, Image]:
     from toolchain import pins
 
     controllers = {
@@ -96,4 +97,5 @@ def _images(flux: Path, helm: Path) -> dict[str, Image]:
     return {f"ghcr.io/fluxcd/{name}:v{version}": Image(flux / name) for name, version in controllers.items()} | {
         f"ghcr.io/controlplaneio-fluxcd/flux-operator:v{pins.FLUX_OPERATOR}": operator,
         f"docker.io/alpine/helm:{pins.HELM}": Image(helm),
+        f"ghcr.io/siderolabs/talosctl:v{pins.TALOS}": Image(talosctl),
     }

@@ -21,6 +21,7 @@ import (
 	"github.com/siderolabs/talos/pkg/machinery/resources/etcd"
 	"github.com/siderolabs/talos/pkg/machinery/resources/hardware"
 	"github.com/siderolabs/talos/pkg/machinery/resources/k8s"
+	"github.com/siderolabs/talos/pkg/machinery/resources/kubeaccess"
 	"github.com/siderolabs/talos/pkg/machinery/resources/network"
 	"github.com/siderolabs/talos/pkg/machinery/resources/runtime"
 	"github.com/siderolabs/talos/pkg/machinery/resources/time"
@@ -79,6 +80,7 @@ func New(ctx context.Context) (state.State, error) {
 		&k8s.ExtraManifestsConfig{}, &k8s.Manifest{}, &k8s.ManifestStatus{},
 		&k8s.KubeletSpec{}, &k8s.KubePrismStatuses{}, &k8s.Nodename{}, &k8s.NodeStatus{}, &k8s.SchedulerConfig{}, &k8s.SecretsStatus{},
 		&k8s.StaticPod{}, &k8s.StaticPodStatus{},
+		&kubeaccess.Config{},
 		&network.AddressStatus{}, &network.HostnameStatus{}, &network.LinkStatus{}, &network.NfTablesChain{}, &network.NodeAddress{},
 		&network.ProbeSpec{}, &network.ProbeStatus{},
 		&network.ResolverStatus{}, &network.RouteStatus{}, &network.RoutingRuleStatus{}, &network.Status{},

@@ -160,6 +160,7 @@ func (r *resolver) env(container *corev1.Container) (map[string]string, error) {
 	}
 
 	env["HOSTNAME"] = r.pod.Name
+	env["HOME"] = "/" // what a container runtime says where an image says nothing
 	env["PATH"] = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 	for _, from := range container.EnvFrom {

@@ -126,6 +126,9 @@ type Request struct {
 	Shutdown *time.Duration `json:"shutdown,omitempty"`
 	// Manifests brings what is missing of them to the API server.
 	Manifests *Manifests `json:"manifests,omitempty"`
+	// TalosService and ServiceAccounts open Talos' API to pods. They go on until they are cancelled.
+	TalosService    *TalosService    `json:"talosService,omitempty"`
+	ServiceAccounts *ServiceAccounts `json:"serviceAccounts,omitempty"`
 	// Cancel is the ID of an earlier request that nobody waits for any more; it has no answer of its own.
 	Cancel *uint64 `json:"cancel,omitempty"`
 }

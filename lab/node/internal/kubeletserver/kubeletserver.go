@@ -167,6 +167,10 @@ func (m *machine) handle(ctx context.Context, player *kubelet.Kubelet, request k
 			err = player.Drain(ctx, *request.Drain)
 		case request.Manifests != nil:
 			err = player.ApplyManifests(ctx, *request.Manifests)
+		case request.TalosService != nil:
+			err = player.KeepTalosService(ctx, *request.TalosService)
+		case request.ServiceAccounts != nil:
+			err = player.KeepServiceAccounts(ctx, *request.ServiceAccounts)
 		case request.Shutdown != nil:
 			err = player.Shutdown(ctx, *request.Shutdown)
 		default:

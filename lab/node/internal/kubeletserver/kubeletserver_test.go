@@ -19,6 +19,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/siderolabs/talos/pkg/machinery/config/generate/secrets"
+
 	"cluster-stack/lab/node/internal/kubeletapi"
 	"cluster-stack/lab/node/internal/kubeletserver"
 )
@@ -187,5 +189,44 @@ func TestAnAPIServerThatDoesNotAnswerIsTold(t *testing.T) {
 
 	if err := client.Apply(ctx, kubeletapi.NodeSpec{}); !errors.Is(err, kubeletapi.ErrClosed) {
 		t.Errorf("%v", err)
+	}
+}
+
+func TestAccessToTalosGoesOnUntilItIsCancelled(t *testing.T) {
+	client, err := kubeletapi.Start(context.Background(), serve(t), settings(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	defer client.Close()
+
+	var refused *kubeletapi.Error
+	if err := client.KeepTalosService(t.Context(), kubeletapi.TalosService{}); !errors.As(err, &refused) {
+		t.Errorf("without an administrator: %v", err)
+	}
+
+	made, err := secrets.NewTalosCA(time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	administrator := kubeletapi.Credentials{
+		Server: "https://127.0.0.1:1", Authorities: string(made.CrtPEM), Certificate: string(made.CrtPEM), Key: string(made.KeyPEM),
+	}
+
+	for what, keep := range map[string]func(context.Context) error{
+		"the Service": func(ctx context.Context) error {
+			return client.KeepTalosService(ctx, kubeletapi.TalosService{Administrator: administrator})
+		},
+		"service accounts": func(ctx context.Context) error {
+			return client.KeepServiceAccounts(ctx, kubeletapi.ServiceAccounts{Administrator: administrator})
+		},
+	} {
+		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		defer cancel()
+
+		if err := keep(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("%s: %v", what, err)
+		}
 	}
 }

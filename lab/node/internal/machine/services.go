@@ -49,6 +49,7 @@ func (l *life) startServices(ctx context.Context) error {
 
 		if l.node.IsControlPlane() {
 			go l.runManifests(ctx)
+			go l.runTalosAccess(ctx)
 		}
 	}
 

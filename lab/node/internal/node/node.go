@@ -470,6 +470,8 @@ func (n *Node) Subject() pki.Subject {
 				names = append(names, san)
 			}
 		}
+
+		names = append(names, talosServiceNames(current.Machine())...)
 	}
 
 	for _, name := range names {
