@@ -16,7 +16,7 @@ from tests.conformance.test_go import Here, program
 SCRIPT = """
 case "$*" in
 *-test.list*) echo TestDisks; echo TestContainer; echo TestNothing;;
-*TestDisks*) echo "the token is $TOKEN"; echo "--- PASS: TestDisks (0.00s)";;
+*TestDisks*) echo "the token is $TOKEN"; echo "  key: LS0tLS1"; echo "--- PASS: TestDisks (0.00s)";;
 *) echo "--- FAIL: ran though it does not apply (0.00s)"; exit 1;;
 esac
 """
@@ -78,7 +78,7 @@ def run(suite: Suite, folder: Path, only: str = "") -> list[str]:
 def test_what_applies_runs_and_no_secret_is_kept(tmp_path: Path) -> None:
     suite = Small(tmp_path, APPLIES_NOT)
     assert run(suite, tmp_path) == ["TestDisks 1 []", "TestContainer 0 []"]
-    assert (tmp_path / "x.TestDisks.log").read_text().splitlines()[0] == "the token is ***"
+    assert (tmp_path / "x.TestDisks.log").read_text().splitlines()[:2] == ["the token is ***", "  key: ***"]
     assert suite.finished
     assert runner.stale(suite) == []
 

@@ -6,6 +6,7 @@ package apid
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	"regexp"
@@ -56,6 +57,10 @@ type Server struct {
 
 const pipeBytes = 64 << 10
 
+// ErrTerminated is why the context ends where the daemon is asked to end: it
+// takes no call any more, and answers those that are there. Otherwise it is gone at once.
+var ErrTerminated = errors.New("terminated")
+
 // Serve serves on the listener until the context ends.
 func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 	pipe := bufconn.Listen(pipeBytes)
@@ -101,10 +106,26 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 		grpc.ChainStreamInterceptor(s.logged),
 	)...)
 
-	stop := context.AfterFunc(ctx, server.Stop)
+	stop := context.AfterFunc(ctx, func() {
+		if errors.Is(context.Cause(ctx), ErrTerminated) {
+			stopGracefully(server)
+		} else {
+			server.Stop()
+		}
+	})
 	defer stop()
 
 	return server.Serve(listener)
+}
+
+// answerTime is how long the calls that are there may take; Talos gives them ten seconds.
+const answerTime = 250 * time.Millisecond
+
+func stopGracefully(server *grpc.Server) {
+	timer := time.AfterFunc(answerTime, server.Stop)
+	defer timer.Stop()
+
+	server.GracefulStop()
 }
 
 func callOptions() grpc.DialOption {

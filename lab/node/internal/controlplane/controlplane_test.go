@@ -1,8 +1,6 @@
 package controlplane_test
 
 import (
-	"encoding/json"
-	"net/netip"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -222,41 +220,6 @@ cluster:
 
 	if admission := string(files["/system/config/kubernetes/kube-apiserver/admission-control-config.yaml"]); !strings.Contains(admission, "name: PodSecurity") {
 		t.Errorf("admission control: %s", admission)
-	}
-}
-
-func TestSecretsAreForWhomClientsCall(t *testing.T) {
-	current := settings(t, `{"cluster": {"apiServer": {"certSANs": ["api.example.com", "10.9.9.9"]}}}`)
-
-	subject, err := controlplane.Subject(current, "cp1", "cp1.example.com", []netip.Addr{netip.MustParseAddr("10.5.0.2")})
-	if err != nil {
-		t.Fatal(err)
-	}
-
-	if got, wanted := subject.DNSNames, []string{
-		"api.example.com", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local",
-		"localhost", "cp1", "cp1.example.com",
-	}; !slices.Equal(got, wanted) {
-		t.Errorf("names %s", got)
-	}
-
-	addresses, _ := json.Marshal(subject.Addresses)
-	if string(addresses) != `["10.5.0.9","10.9.9.9","10.96.0.1","10.5.0.2","127.0.0.1"]` {
-		t.Errorf("addresses %s", addresses)
-	}
-
-	secrets, err := controlplane.NewSecrets(current, subject)
-	if err != nil {
-		t.Fatal(err)
-	}
-
-	if encryption := string(secrets["/system/secrets/kubernetes/kube-apiserver/encryptionconfig.yaml"]); !strings.Contains(encryption, "secretbox:") {
-		t.Error("secrets are not encrypted with the secretbox of the configuration")
-	}
-
-	kubeconfig := string(secrets["/system/secrets/kubernetes/kube-scheduler/kubeconfig"])
-	if !strings.Contains(kubeconfig, "server: https://127.0.0.1:7445") || !strings.Contains(kubeconfig, "name: system:kube-scheduler@test") {
-		t.Error("the scheduler's kubeconfig is another one")
 	}
 }
 

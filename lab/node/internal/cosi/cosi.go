@@ -24,6 +24,7 @@ import (
 	"github.com/siderolabs/talos/pkg/machinery/resources/kubeaccess"
 	"github.com/siderolabs/talos/pkg/machinery/resources/network"
 	"github.com/siderolabs/talos/pkg/machinery/resources/runtime"
+	"github.com/siderolabs/talos/pkg/machinery/resources/secrets"
 	"github.com/siderolabs/talos/pkg/machinery/resources/time"
 	"github.com/siderolabs/talos/pkg/machinery/resources/v1alpha1"
 	"github.com/siderolabs/talos/pkg/machinery/role"
@@ -63,6 +64,7 @@ func New(ctx context.Context) (state.State, error) {
 		k8s.NamespaceName:             "Kubernetes all node types resources.",
 		k8s.ControlPlaneNamespaceName: "Kubernetes control plane resources.",
 		network.NamespaceName:         "Networking resources.",
+		secrets.NamespaceName:         "Resources with secret material.",
 	} {
 		if err := namespaces.Register(ctx, name, description); err != nil {
 			return nil, err
@@ -87,6 +89,7 @@ func New(ctx context.Context) (state.State, error) {
 		&runtime.BootedEntry{}, &runtime.Diagnostic{}, &runtime.Environment{}, &runtime.ExtensionStatus{}, &runtime.KernelCmdline{},
 		&runtime.MachineStatus{}, &runtime.MetaKey{},
 		&runtime.PlatformMetadata{}, &runtime.SBOMItem{}, &runtime.SecurityState{}, &runtime.Version{},
+		&secrets.EtcdRoot{}, &secrets.KubernetesRoot{}, &secrets.OSRoot{},
 		&time.Status{},
 		&v1alpha1.Service{},
 	} {

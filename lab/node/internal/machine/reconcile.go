@@ -279,7 +279,7 @@ func (l *life) reconcileIdentity(ctx context.Context, current config.Provider) e
 	subject := l.node.Subject()
 	machine := current.Machine()
 	expired := l.hw.Faults().CertificateExpired
-	key := fmt.Sprint(subject, string(pki.AcceptedCAs(machine)), machine.Type(), machine.Security().Token(), expired)
+	key := fmt.Sprint(subject, issuer(machine), string(pki.AcceptedCAs(machine)), machine.Type(), machine.Security().Token(), expired)
 
 	if last := l.reconciler.issued.Load(); last != nil && last.key == key &&
 		time.Since(last.time) < x509.DefaultCertificateValidityDuration/2 {
@@ -312,6 +312,15 @@ func (l *life) reconcileIdentity(ctx context.Context, current config.Provider) e
 	l.reconciler.issued.Store(&issued{key: key, time: time.Now()})
 
 	return nil
+}
+
+// issuer is the authority that certificates are issued by, where there is one.
+func issuer(machine configpkg.MachineConfig) string {
+	if authority := machine.Security().IssuingCA(); authority != nil {
+		return string(authority.Crt)
+	}
+
+	return ""
 }
 
 // requestIdentity has a worker's certificate signed by a control plane; until

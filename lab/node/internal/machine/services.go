@@ -13,6 +13,7 @@ import (
 	"github.com/siderolabs/talos/pkg/machinery/resources/runtime"
 
 	"cluster-stack/lab/node/internal/api"
+	"cluster-stack/lab/node/internal/apid"
 	"cluster-stack/lab/node/internal/services"
 	"cluster-stack/lab/node/internal/trustd"
 )
@@ -109,13 +110,39 @@ func (l *life) runAPI(ctx context.Context) {
 		}
 	}
 
-	served := l.serveAPI(ctx, api.New(ctx, l.node), false)
+	l.runContainer(ctx, "apid", func(serving context.Context) <-chan error {
+		return l.serveAPI(serving, api.New(serving, l.node), false)
+	})
+}
 
-	l.node.Services.Set("apid", services.Running, "Started task apid")
-	l.node.Services.Health("apid", true, "")
+// runContainer runs the program of a service. When it is told to end, it starts
+// again, as Talos' service runner has it.
+func (l *life) runContainer(ctx context.Context, id string, serve func(ctx context.Context) <-chan error) {
+	for ctx.Err() == nil {
+		serving, stop := context.WithCancelCause(ctx)
+		ended := serve(serving)
 
-	if err := <-served; ctx.Err() == nil {
-		l.node.Services.Set("apid", services.Failed, "%v", err)
+		l.node.Services.Set(id, services.Running, "Started task %s", id)
+		l.node.Services.Health(id, true, "")
+
+		select {
+		case err := <-ended:
+			stop(nil)
+
+			if ctx.Err() == nil {
+				l.node.Services.Set(id, services.Failed, "%v", err)
+			}
+
+			return
+		case <-l.node.Terminations[id]:
+			stop(apid.ErrTerminated)
+			<-ended
+		}
+
+		if ctx.Err() == nil {
+			l.node.Services.Set(id, services.Waiting, "Runner Containerd(%s) exited without error, going to restart it", id)
+			pause(ctx, restartInterval)
+		}
 	}
 }
 
@@ -129,13 +156,6 @@ func (l *life) runTrustd(ctx context.Context) {
 		}
 	}
 
-	listener, err := listen(ctx, constants.TrustdPort)
-	if err != nil {
-		l.node.Services.Set("trustd", services.Failed, "%v", err)
-
-		return
-	}
-
 	server := &trustd.Server{
 		Machine:  func() config.MachineConfig { return l.node.Config().Machine() },
 		Identity: func() *tls.Certificate { return l.node.TrustdCertificate.Load() },
@@ -144,10 +164,18 @@ func (l *life) runTrustd(ctx context.Context) {
 		},
 	}
 
-	l.node.Services.Set("trustd", services.Running, "Started task trustd")
-	l.node.Services.Health("trustd", true, "")
+	l.runContainer(ctx, "trustd", func(serving context.Context) <-chan error {
+		served := make(chan error, 1)
 
-	if err := server.Serve(ctx, listener); ctx.Err() == nil {
-		l.node.Services.Set("trustd", services.Failed, "%v", err)
-	}
+		listener, err := listen(serving, constants.TrustdPort)
+		if err != nil {
+			served <- err
+
+			return served
+		}
+
+		go func() { served <- server.Serve(serving, listener) }()
+
+		return served
+	})
 }

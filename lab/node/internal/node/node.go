@@ -70,6 +70,8 @@ type Node struct {
 	Sequences chan Sequence
 	// Bootstraps are the bootstrap requests that the API has accepted.
 	Bootstraps chan BootstrapRequest
+	// Terminations tell a container of the system to end; its service starts it again.
+	Terminations map[string]chan struct{}
 	// Changed wakes the reconciler.
 	Changed chan struct{}
 
@@ -131,7 +133,7 @@ func New(ctx context.Context, hw *hardware.Machine, image *hardware.Image, disk 
 		Hardware: hw, Image: image, Version: version, BootID: uuid.NewString(), BootTime: time.Now(),
 		Resources: resources, Events: events.NewStream(), Logs: logs.New(console),
 		Sequences: make(chan Sequence, 1), Bootstraps: make(chan BootstrapRequest), Changed: make(chan struct{}, 1),
-		disk: disk,
+		Terminations: map[string]chan struct{}{"apid": make(chan struct{}, 1), "trustd": make(chan struct{}, 1)}, disk: disk,
 	}
 	node.Images = images.NewStore(node.Disk, image.Arch)
 	node.Services = services.New(resources, node.Events, node.Logs, node.reportStatus)

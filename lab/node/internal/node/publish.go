@@ -61,6 +61,10 @@ func (n *Node) publishConfig() error {
 		return err
 	}
 
+	if err := n.publishAuthorities(active); err != nil {
+		return err
+	}
+
 	return n.put(configres.NewMachineConfigWithID(active, configres.ActiveID), machineType)
 }
 
