@@ -384,6 +384,15 @@ func TestKubelets(t *testing.T) {
 		for _, pod := range c.awaitPods(t, "web", 3, corev1.PodRunning) {
 			addresses[pod.Status.PodIP] = true
 
+			until(t, "the kubelet's log has the pod", func() error {
+				if log := worker1.log(); !strings.Contains(log, `msg="SyncLoop ADD" source=api pod=default/`+pod.Name) ||
+					!strings.Contains(log, `msg="Event occurred" object=default/`+pod.Name) {
+					return errors.New(log)
+				}
+
+				return nil
+			})
+
 			if !network.Contains(netip.MustParseAddr(pod.Status.PodIP)) {
 				t.Errorf("%s has %s, not of %s", pod.Name, pod.Status.PodIP, network)
 			}

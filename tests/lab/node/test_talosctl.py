@@ -278,6 +278,7 @@ def test_events_and_logs(site: Site, machines: dict[str, Machine], cluster: Clus
     address = CONTROL_PLANES["cp1"]
     assert "[talos]" in cluster("dmesg", node=address)
     assert "raft" in cluster("logs", "etcd", node=address)
+    assert "DEBUG updated MachineStatuses.runtime.talos.dev" in cluster("logs", "controller-runtime", node=address)
     watched = site.folder / "events"
     credentials = ["--talosconfig", str(cluster.talosconfig), "-e", address, "-n", address]
     with watched.open("wb") as output:

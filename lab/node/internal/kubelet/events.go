@@ -11,11 +11,15 @@ import (
 	"k8s.io/klog/v2"
 )
 
-// record writes an event about an object of this node, as `kubectl describe` shows it. Events are nobody's duty: one
-// that cannot be written is lost.
+// record writes an event about an object of this node, as `kubectl describe` shows it, and logs it. Events are nobody's
+// duty: one that cannot be written is lost.
 func record(
 	ctx context.Context, client kubernetes.Interface, nodeName string, about corev1.ObjectReference, kind, reason, message string,
 ) {
+	log := klog.FromContext(ctx)
+	log.Info("Event occurred", "object", klog.KRef(about.Namespace, about.Name).String(), "kind", about.Kind, "type", kind, "reason", reason,
+		"message", message)
+
 	now := metav1.Now()
 	event := &corev1.Event{
 		ObjectMeta: metav1.ObjectMeta{
@@ -39,6 +43,6 @@ func record(
 	}
 
 	if _, err := client.CoreV1().Events(event.Namespace).Create(ctx, event, metav1.CreateOptions{}); err != nil {
-		klog.FromContext(ctx).V(1).Info("An event was lost", "reason", reason, "error", err)
+		log.V(1).Info("An event was lost", "reason", reason, "error", err)
 	}
 }

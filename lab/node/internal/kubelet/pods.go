@@ -70,7 +70,7 @@ func (p *pods) run(ctx context.Context) {
 		ObjectType: &corev1.Pod{},
 		Transform:  withoutManagedFields,
 		Handler: cache.ResourceEventHandlerFuncs{
-			AddFunc:    p.seen,
+			AddFunc:    p.added,
 			UpdateFunc: func(_, object any) { p.seen(object) },
 			DeleteFunc: p.gone,
 		},
@@ -130,6 +130,14 @@ func (p *pods) list() []*corev1.Pod {
 	return pods
 }
 
+func (p *pods) added(object any) {
+	if pod, isPod := object.(*corev1.Pod); isPod {
+		p.log.Info("SyncLoop ADD", "source", "api", "pod", pod.Namespace+"/"+pod.Name)
+	}
+
+	p.seen(object)
+}
+
 func (p *pods) seen(object any) {
 	pod, isPod := object.(*corev1.Pod)
 	if !isPod {
@@ -165,6 +173,8 @@ func (p *pods) gone(object any) {
 	if !isPod {
 		return
 	}
+
+	p.log.Info("SyncLoop REMOVE", "source", "api", "pod", pod.Namespace+"/"+pod.Name)
 
 	if isMirror(pod) {
 		p.mirrorChanged()

@@ -126,6 +126,20 @@ func (l *Logs) Printf(format string, args ...any) {
 	fmt.Fprintln(l.console, line) //nolint:errcheck
 }
 
+// controllers is the log that Talos' controllers have together.
+const controllers = "controller-runtime"
+
+// Controllers writes a line to the log of the controllers.
+func (l *Logs) Controllers(level, text string) {
+	l.Service(controllers).Append(clock.Now().UTC().Format(time.RFC3339Nano) + " " + level + " " + text)
+}
+
+// ControllerFailed tells of a controller's failure in both logs, as Talos does.
+func (l *Logs) ControllerFailed(text string) {
+	l.Controllers("ERROR", "controller failed: "+text)
+	l.Printf("controller failed: %s", text)
+}
+
 // Service is the log of one service.
 func (l *Logs) Service(id string) *Buffer {
 	l.mu.Lock()

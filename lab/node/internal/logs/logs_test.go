@@ -74,6 +74,21 @@ func TestTheKernelLogIsTheConsoleToo(t *testing.T) {
 	}
 }
 
+func TestAControllersFailureIsInBothLogs(t *testing.T) {
+	made := logs.New(io.Discard)
+	made.Controllers("DEBUG", "created x")
+	made.ControllerFailed("no route")
+
+	lines := strings.Split(made.Service("controller-runtime").Text(), "\n")
+	if !strings.HasSuffix(lines[0], "Z DEBUG created x") || !strings.HasSuffix(lines[1], "Z ERROR controller failed: no route") {
+		t.Error(lines)
+	}
+
+	if kernel := made.Kernel.Text(); !strings.Contains(kernel, "[talos] controller failed: no route\n") || strings.Contains(kernel, "created") {
+		t.Error(kernel)
+	}
+}
+
 func TestALogIsBounded(t *testing.T) {
 	buffer := logs.New(io.Discard).Service("etcd")
 	for range 2000 {

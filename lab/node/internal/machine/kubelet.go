@@ -171,7 +171,7 @@ func (l *life) applyNodeSpec(ctx context.Context, client *kubeletapi.Client, reg
 
 		if err != nil && ctx.Err() == nil && err.Error() != complained {
 			complained = err.Error()
-			l.node.Logs.Printf("controller failed: k8s.NodeApplyController: %s", err)
+			l.node.Logs.ControllerFailed("k8s.NodeApplyController: " + complained)
 		}
 
 		select {

@@ -60,7 +60,7 @@ func (l *life) runManifests(ctx context.Context) {
 		if err != nil && ctx.Err() == nil {
 			if err.Error() != complained {
 				complained = err.Error()
-				l.node.Logs.Printf("controller failed: k8s.ManifestApplyController: %s", err)
+				l.node.Logs.ControllerFailed("k8s.ManifestApplyController: " + complained)
 			}
 
 			pause(ctx, manifestsRetry)

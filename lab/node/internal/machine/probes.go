@@ -124,6 +124,6 @@ func (l *life) probed(ctx context.Context, id string, status networkres.ProbeSta
 	prober.statuses[id] = status
 
 	if err := l.node.SetProbes(prober.statuses); err != nil {
-		l.node.Logs.Printf("controller failed: %s", err)
+		l.node.Logs.ControllerFailed(err.Error())
 	}
 }

@@ -73,7 +73,7 @@ func (l *life) reconcile(ctx context.Context) {
 	for {
 		if err := l.reconcileOnce(ctx); err != nil && err.Error() != complained {
 			complained = err.Error()
-			l.node.Logs.Printf("controller failed: %s", err)
+			l.node.Logs.ControllerFailed(complained)
 		}
 
 		select {
@@ -173,7 +173,7 @@ func (l *life) reconcileNetwork(current config.Provider) error {
 	}
 
 	if complaint != l.reconciler.networkComplaint && complaint != "" {
-		l.node.Logs.Printf("controller failed: %s", strings.ReplaceAll(complaint, "\n", "; "))
+		l.node.Logs.ControllerFailed(strings.ReplaceAll(complaint, "\n", "; "))
 	}
 
 	l.reconciler.networkComplaint = complaint

@@ -26,7 +26,7 @@ func (n *Node) publishAuthorities(settings config.Config) error {
 
 		if settings.Machine().Type().IsControlPlane() {
 			if authority, err := kubernetesRoot(settings); err != nil {
-				n.Logs.Printf("controller failed: secrets.RootKubernetesController: %s", err)
+				n.Logs.ControllerFailed("secrets.RootKubernetesController: " + err.Error())
 			} else {
 				root := secrets.NewKubernetesRoot(secrets.KubernetesRootID)
 				*root.TypedSpec() = authority

@@ -124,14 +124,16 @@ func New(ctx context.Context, hw *hardware.Machine, image *hardware.Image, disk 
 		return nil, err
 	}
 
-	resources, err := newResources(ctx)
+	machineLogs := logs.New(console)
+
+	resources, err := newResources(ctx, machineLogs)
 	if err != nil {
 		return nil, err
 	}
 
 	node := &Node{
 		Hardware: hw, Image: image, Version: version, BootID: uuid.NewString(), BootTime: time.Now(),
-		Resources: resources, Events: events.NewStream(), Logs: logs.New(console),
+		Resources: resources, Events: events.NewStream(), Logs: machineLogs,
 		Sequences: make(chan Sequence, 1), Bootstraps: make(chan BootstrapRequest), Changed: make(chan struct{}, 1),
 		Terminations: map[string]chan struct{}{"apid": make(chan struct{}, 1), "trustd": make(chan struct{}, 1)}, disk: disk,
 	}

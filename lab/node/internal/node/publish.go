@@ -18,10 +18,19 @@ import (
 
 	"cluster-stack/lab/node/internal/cosi"
 	"cluster-stack/lab/node/internal/hardware"
+	"cluster-stack/lab/node/internal/logs"
 	"cluster-stack/lab/node/internal/network"
 )
 
-func newResources(ctx context.Context) (state.State, error) { return cosi.New(ctx) }
+// newResources makes the state, whose changes are in the log of the controllers.
+func newResources(ctx context.Context, machineLogs *logs.Logs) (state.State, error) {
+	resources, err := cosi.New(ctx)
+	if err != nil {
+		return nil, err
+	}
+
+	return cosi.Recorded(resources, func(change string) { machineLogs.Controllers("DEBUG", change) }), nil
+}
 
 func (n *Node) put(resources ...resource.Resource) error {
 	for _, item := range resources {
