@@ -27,7 +27,7 @@ func (l *life) runTalosAccess(ctx context.Context) {
 		if err != nil {
 			if err.Error() != complained {
 				complained = err.Error()
-				l.node.Logs.Printf("controller failed: kubeaccess.CRDController: %s", err)
+				l.node.Logs.ControllerFailed("kubeaccess.CRDController: " + complained)
 			}
 
 			continue
@@ -119,7 +119,7 @@ func (l *life) keep(ctx context.Context, controller string, do func(*kubeletapi.
 
 		if err.Error() != complained {
 			complained = err.Error()
-			l.node.Logs.Printf("controller failed: %s: %s", controller, err)
+			l.node.Logs.ControllerFailed(controller + ": " + complained)
 		}
 
 		pause(ctx, manifestsRetry)
