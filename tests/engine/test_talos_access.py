@@ -14,9 +14,9 @@ import pytest
 import yaml
 
 from lab.directory import write_text
+from tests.engine.kubernetes_cluster import CONTROL_PLANES, VIP, WORKER, Cluster, stop, vmid
 from tests.engine.site import Site
 from tests.engine.static_cluster import static_cluster
-from tests.engine.test_kubernetes import CONTROL_PLANES, VIP, WORKER, Cluster, stop, vmid
 
 NAME = "kube"
 CLUSTER = static_cluster(NAME, control_planes=3, cluster=f"kubernetes: {{vip: {VIP}}}\n")

@@ -70,6 +70,11 @@ def rotate(cluster: Cluster, new: Path, *more: str) -> int:
     return cluster.attempt(*command, endpoint=endpoints, node=CONTROL_PLANES["cp1"], timeout=120).returncode
 
 
+def test_a_key_is_not_in_what_a_command_is_blamed_for(site: Site) -> None:
+    with pytest.raises(AssertionError, match=r"takes more than 0.5 s:\nkey: \*\*\*\n"):
+        site.run("sh", "-c", "echo key: LS0tLS1; exec sleep 9", timeout=0.5)
+
+
 def test_another_authority_of_the_api_is_taken_up_without_a_reboot(
     site: Site, machines: dict[str, Machine], cluster: Cluster
 ) -> None:
