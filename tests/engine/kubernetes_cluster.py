@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import yaml
@@ -74,6 +75,20 @@ class Cluster:
             return what
 
         self.site.eventually(ask, PATIENCE)
+
+
+def running_cluster(name: str, text: str) -> Iterator[Cluster]:
+    """Make the cluster of a cluster.yaml, and take it away after the tests. All of its nodes are ready."""
+    site = Site(kubernetes=True)
+    try:
+        site.start()
+        site.add_cluster(name, text)
+        made = Cluster(site, site.up(name).outputs)
+        made.until("the API answers", lambda: "Server Version" in made.kubectl("version", check=False))
+        made.until("all nodes are ready", lambda: list(made.nodes().values()) == [True] * 4)
+        yield made
+    finally:
+        site.remove()
 
 
 def vmid(node: str) -> int:

@@ -18,7 +18,7 @@ import pytest
 from cluster_stack.automation import ClusterError
 from cluster_stack.plan.gitops import operator
 from lab.directory import write_text
-from tests.engine import test_kubernetes
+from tests.engine import kubernetes_cluster
 from tests.engine.site import Site
 from tests.engine.static_cluster import static_cluster
 from tests.project import REPOSITORY
@@ -358,4 +358,4 @@ def logs(cluster: Cluster) -> list[str]:
 
 
 def power(cluster: Cluster, action: str, guest: int = 700) -> None:
-    test_kubernetes.power(cluster.site, guest, action)
+    kubernetes_cluster.power(cluster.site, guest, action)

@@ -13,8 +13,17 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.engine.kubernetes_cluster import CONTROL_PLANES, VIP, WORKER, Cluster, is_on, start, stop, vmid
-from tests.engine.site import Site
+from tests.engine.kubernetes_cluster import (
+    CONTROL_PLANES,
+    VIP,
+    WORKER,
+    Cluster,
+    is_on,
+    running_cluster,
+    start,
+    stop,
+    vmid,
+)
 from tests.engine.static_cluster import static_cluster
 
 NAME = "kube"
@@ -48,16 +57,7 @@ spec: {minAvailable: 2, selector: {matchLabels: {app: web}}}
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    site = Site(kubernetes=True)
-    try:
-        site.start()
-        site.add_cluster(NAME, CLUSTER)
-        made = Cluster(site, site.up(NAME).outputs)
-        made.until("the API answers", lambda: "Server Version" in made.kubectl("version", check=False))
-        made.until("all nodes are ready", lambda: list(made.nodes().values()) == [True] * 4)
-        yield made
-    finally:
-        site.remove()
+    yield from running_cluster(NAME, CLUSTER)
 
 
 def test_nodes_are_what_talos_makes_of_them(cluster: Cluster) -> None:

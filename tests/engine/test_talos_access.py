@@ -14,8 +14,7 @@ import pytest
 import yaml
 
 from lab.directory import write_text
-from tests.engine.kubernetes_cluster import CONTROL_PLANES, VIP, WORKER, Cluster, stop, vmid
-from tests.engine.site import Site
+from tests.engine.kubernetes_cluster import CONTROL_PLANES, VIP, WORKER, Cluster, running_cluster, stop, vmid
 from tests.engine.static_cluster import static_cluster
 
 NAME = "kube"
@@ -90,16 +89,7 @@ def serving(cluster: Cluster, nodes: Sequence[str] = CONTROL_PLANES) -> list[str
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    site = Site(kubernetes=True)
-    try:
-        site.start()
-        site.add_cluster(NAME, CLUSTER)
-        made = Cluster(site, site.up(NAME).outputs)
-        made.until("the API answers", lambda: "Server Version" in made.kubectl("version", check=False))
-        made.until("all nodes are ready", lambda: list(made.nodes().values()) == [True] * 4)
-        yield made
-    finally:
-        site.remove()
+    yield from running_cluster(NAME, CLUSTER)
 
 
 def test_it_is_closed_until_the_configuration_opens_it(cluster: Cluster) -> None:
