@@ -91,7 +91,7 @@ def change(name: str, value: Any) -> Callable[[Site], None]:
 
 
 WITHOUT_IMAGES = {"ceph": "images", "nas": "iso", "fast": "images"}
-CASES: dict[str, tuple[Callable[[Site], None], str]] = {
+CASES: dict[str, tuple[Callable[[Site], object], str]] = {
     "a host that is off": (
         lambda site: site.hosts.update(c="offline"),
         f"{FILE}:17: proxmox.nodes[2]: the host c is offline. Start it, or name a host that is up.",
@@ -125,7 +125,7 @@ CASES: dict[str, tuple[Callable[[Site], None], str]] = {
         "other.",
     ),
     "no right to fetch an image": (
-        lambda site: site.permissions["/"].pop("Sys.AccessNetwork"),  # type: ignore[arg-type, return-value]
+        lambda site: site.permissions["/"].pop("Sys.AccessNetwork"),
         f"{FILE}:18: proxmox.storage.imageDatastore: the API token lacks Sys.AccessNetwork or Sys.Modify on /nodes/a. "
         "Add it to the token's role (docs/proxmox.md has the whole role).",
     ),

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 
 from tests.bench import kubernetes, loading, memory, page, previews, scale, state, unit_tests, waits
 from tests.bench.figure import Figure, as_text
-from tests.engine.site import REPOSITORY, Site
+from tests.engine.site import Site
+from tests.project import REPOSITORY
 
 CLUSTER = "homelab"
 ONE_CONTROL_PLANE = "count: 1\n      resources: {cores: 4"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tests.bench.figure import Figure, as_markdown, tables
-from tests.engine.site import REPOSITORY
+from tests.project import REPOSITORY
 
 PAGE = REPOSITORY / "docs" / "figures.md"
 BEGIN, END = "<!-- scale: begin -->\n", "<!-- scale: end -->\n"

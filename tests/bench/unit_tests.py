@@ -7,7 +7,7 @@ import subprocess
 import time
 
 from tests.bench.figure import Figure
-from tests.engine.site import REPOSITORY
+from tests.project import REPOSITORY
 
 LIMIT_SECONDS = 10
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -9,7 +10,6 @@ from typing import Any
 import pulumi
 import pytest
 
-from cluster_stack.components import previous as module
 from cluster_stack.components.previous import previous
 from cluster_stack.plan.installed import Installation
 from cluster_stack.plan.upgrades import NEW, Previous
@@ -45,7 +45,7 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[float]]:
             return SimpleNamespace(value=answer)
 
         monkeypatch.setattr(pulumi.runtime, "invoke", invoke)
-        monkeypatch.setattr(module.time, "sleep", pauses.append)
+        monkeypatch.setattr(time, "sleep", pauses.append)
         for name, value in (("organization", "organization"), ("project", "x"), ("stack", "homelab")):
             monkeypatch.setattr(pulumi, f"get_{name}", lambda value=value: value)
         return pauses

@@ -52,13 +52,14 @@ class Providers(mocks.Mocks):
             state |= {"kubeconfigRaw": "kind: Config"}
         return f"{args.name}-id", state
 
-    def call(self, args: mocks.MockCallArgs) -> dict[str, Any]:
+    def call(self, args: mocks.MockCallArgs) -> tuple[dict[str, Any], list[tuple[str, str]]]:
         self.calls.append((args.token, args.args))
-        return {
+        answers: dict[str, dict[str, Any]] = {
             "talos:machine/getConfiguration:getConfiguration": {"machineConfiguration": "version: v1alpha1"},
             "talos:client/getConfiguration:getConfiguration": {"talosConfig": "context: x"},
             "pulumi:pulumi:readStackOutputs": {"outputs": {}},
-        }[args.token]
+        }
+        return answers[args.token], []
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -87,7 +88,7 @@ def test_of_a_huge_file_only_the_beginning_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("change", [lambda text: "\ufeff" + text, lambda text: text.replace("\n", "\r\n")])
-def test_byte_order_mark_and_windows_line_ends_are_no_mistakes(change) -> None:
+def test_byte_order_mark_and_windows_line_ends_are_no_mistakes(change: Callable[[str], str]) -> None:
     assert load_text(change(HOMELAB).encode(), FILE).config == load_text(HOMELAB.encode(), FILE).config
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -75,7 +76,7 @@ def test_the_sizes_of_the_original_documents(resources: str, expected: tuple[int
 def test_every_key_is_explained() -> None:
     silent = []
 
-    def look(model, path: str) -> None:
+    def look(model: Any, path: str) -> None:
         for name, info in model.model_fields.items():
             below = getattr(info.annotation, "model_fields", None)
             if below is not None:

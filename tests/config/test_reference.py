@@ -21,7 +21,7 @@ from cluster_stack.config.document import parse
 from cluster_stack.config.models import ClusterConfig
 from cluster_stack.config.reference import example, files
 from cluster_stack.config.reference.__main__ import main
-from cluster_stack.config.reference.keys import ITEM, NAMED, dotted, keys
+from cluster_stack.config.reference.keys import ITEM, NAMED, Key, dotted, keys
 from cluster_stack.config.reference.kinds import KINDS
 from cluster_stack.config.reference.schema import _Generator, at
 
@@ -125,7 +125,7 @@ def test_no_key_of_the_models_is_forgotten() -> None:
 
 
 @pytest.mark.parametrize("key", list(keys()), ids=lambda key: dotted(key.path))
-def test_every_key_is_explained(key) -> None:
+def test_every_key_is_explained(key: Key) -> None:
     node = at(SCHEMA, key.path)
     assert key.description
     assert node["description"] == key.description

@@ -21,8 +21,9 @@ from cluster_stack.plan.cilium import values_for_flux
 from cluster_stack.project import Project
 from lab.directory import write_text
 from tests.engine.repository import Repository
-from tests.engine.site import REPOSITORY, Site
+from tests.engine.site import Site
 from tests.engine.static_cluster import static_cluster
+from tests.project import REPOSITORY
 
 NAME = "net"
 CLUSTER = static_cluster(

@@ -25,8 +25,9 @@ from cluster_stack.plan.gitops.plan import bootstrap
 from cluster_stack.project import Project
 from lab.directory import write_text
 from tests.engine.repository import Repository
-from tests.engine.site import REPOSITORY, Site
+from tests.engine.site import Site
 from tests.engine.static_cluster import static_cluster
+from tests.project import REPOSITORY
 
 NAME = "flux"
 WORKER = 710

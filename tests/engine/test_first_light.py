@@ -5,23 +5,25 @@ from __future__ import annotations
 import base64
 import json
 import time
+from collections.abc import Iterator
 
 import pytest
 import yaml
 
+from cluster_stack.automation import Result
 from tests.engine.site import Site
 
 ONE_CONTROL_PLANE = "count: 1\n      resources: {cores: 4"
 
 
 @pytest.fixture(scope="module")
-def homelab(site: Site):
+def homelab(site: Site) -> Iterator[Result]:
     """The cluster as `up` first makes it. The module's tests go on from there, in their order."""
     yield site.up("homelab")
     site.destroy("homelab")
 
 
-def test_up_makes_the_machines_of_the_file(site: Site, homelab) -> None:
+def test_up_makes_the_machines_of_the_file(site: Site, homelab: Result) -> None:
     guests = site.guests()
     assert {number: (guest["name"], guest["running"]) for number, guest in guests.items() if number >= 800} == {
         800: ("homelab-cp1", True),
@@ -44,7 +46,7 @@ def test_up_makes_the_machines_of_the_file(site: Site, homelab) -> None:
     assert asked["810"]["tags"] == "dev;talos;worker"
 
 
-def test_outputs_mean_what_the_originals_did(site: Site, homelab) -> None:
+def test_outputs_mean_what_the_originals_did(site: Site, homelab: Result) -> None:
     outputs = homelab.outputs
     cp, worker = outputs.control_plane_vms["homelab-cp1"], outputs.worker_vms["homelab-worker1"]
     assert (cp.id, cp.name, worker.id, worker.name) == (800, "homelab-cp1", 810, "homelab-worker1")
@@ -56,7 +58,7 @@ def test_outputs_mean_what_the_originals_did(site: Site, homelab) -> None:
     assert outputs == site.outputs("homelab")
 
 
-def test_kubeconfig_and_talosconfig_are_files(site: Site, homelab) -> None:
+def test_kubeconfig_and_talosconfig_are_files(site: Site, homelab: Result) -> None:
     kubeconfig = yaml.safe_load(homelab.outputs.kubeconfig)
     assert kubeconfig["current-context"] == "admin@talos-homelab"
     cluster = kubeconfig["clusters"][0]["cluster"]
@@ -69,12 +71,12 @@ def test_kubeconfig_and_talosconfig_are_files(site: Site, homelab) -> None:
     assert context["nodes"] == [*homelab.outputs.control_plane_ips, *homelab.outputs.worker_ips]
 
 
-def test_the_engine_keeps_them_secret(site: Site, homelab) -> None:
+def test_the_engine_keeps_them_secret(site: Site, homelab: Result) -> None:
     shown = json.loads(site.run("pulumi", "stack", "output", "--json", "-s", "homelab").stdout)
     assert (shown["kubeconfig"], shown["talosconfig"]) == ("[secret]", "[secret]")
 
 
-def test_talosctl_finds_a_cluster(site: Site, homelab) -> None:
+def test_talosctl_finds_a_cluster(site: Site, homelab: Result) -> None:
     outputs = homelab.outputs
     everyone = [*outputs.control_plane_ips, *outputs.worker_ips]
     # A worker's API is up once a control plane has signed its certificate.
@@ -92,7 +94,7 @@ def test_talosctl_finds_a_cluster(site: Site, homelab) -> None:
     assert "factory.talos.dev/metal-installer/" in config
 
 
-def test_up_without_an_edit_touches_nothing(site: Site, homelab) -> None:
+def test_up_without_an_edit_touches_nothing(site: Site, homelab: Result) -> None:
     before = site.writes()
     again = site.up("homelab")
     assert not again.changes.any
@@ -100,13 +102,13 @@ def test_up_without_an_edit_touches_nothing(site: Site, homelab) -> None:
     assert again.outputs == homelab.outputs
 
 
-def test_refresh_finds_no_difference(site: Site, homelab) -> None:
+def test_refresh_finds_no_difference(site: Site, homelab: Result) -> None:
     before = site.writes()
     assert not site.up("homelab", refresh=True).changes.any
     assert site.writes() == before
 
 
-def test_a_preview_asks_nobody(site: Site, homelab) -> None:
+def test_a_preview_asks_nobody(site: Site, homelab: Result) -> None:
     before = site.requests()
     site.edit("homelab", (ONE_CONTROL_PLANE, ONE_CONTROL_PLANE.replace("1", "3")))
     try:
@@ -124,7 +126,7 @@ def test_a_preview_asks_nobody(site: Site, homelab) -> None:
     assert [request for request in site.requests()[len(before) :] if "800" in request["path"]] == []
 
 
-def test_three_control_planes_join_the_one(site: Site, homelab) -> None:
+def test_three_control_planes_join_the_one(site: Site, homelab: Result) -> None:
     site.edit("homelab", (ONE_CONTROL_PLANE, ONE_CONTROL_PLANE.replace("1", "3")))
     three = site.up("homelab")
     assert (three.changes.replaced, three.changes.deleted) == (0, 0)
@@ -140,7 +142,7 @@ def test_three_control_planes_join_the_one(site: Site, homelab) -> None:
     assert not site.up("homelab").changes.any
 
 
-def test_a_preview_warns_of_control_planes_that_have_not_left_etcd(site: Site, homelab) -> None:
+def test_a_preview_warns_of_control_planes_that_have_not_left_etcd(site: Site, homelab: Result) -> None:
     assert site.outputs("homelab").all_vm_ids == (800, 801, 802, 810)
     site.edit("homelab", (ONE_CONTROL_PLANE.replace("1", "3"), ONE_CONTROL_PLANE))
     try:
@@ -151,7 +153,7 @@ def test_a_preview_warns_of_control_planes_that_have_not_left_etcd(site: Site, h
     assert "`talosctl etcd leave` on homelab-cp2, homelab-cp3" in said
 
 
-def test_clusters_live_side_by_side(site: Site, homelab) -> None:
+def test_clusters_live_side_by_side(site: Site, homelab: Result) -> None:
     dev = site.up("dev")
     assert dev.outputs.all_vm_ids == (850, 860)
     assert {800, 810, 850, 860} <= set(site.guests())
@@ -162,7 +164,7 @@ def test_clusters_live_side_by_side(site: Site, homelab) -> None:
     assert not {850, 860} & left
 
 
-def test_destroy_leaves_what_is_not_ours(site: Site, homelab) -> None:
+def test_destroy_leaves_what_is_not_ours(site: Site, homelab: Result) -> None:
     site.destroy("homelab")
     assert set(site.guests()) == {100}
     assert site.guests()[100]["running"]

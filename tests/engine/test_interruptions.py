@@ -6,7 +6,8 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -52,7 +53,7 @@ def completes(site: Site, name: str = "dev") -> bool:
 
 
 @pytest.fixture
-def dev(site: Site):
+def dev(site: Site) -> Iterator[str]:
     site.ensure_stack("dev")
     yield "dev"
     site.control.clear_faults()
@@ -113,7 +114,7 @@ def test_a_host_that_does_not_answer_once_is_asked_again(site: Site, dev: str) -
     ids=["half an answer", "no start"],
 )
 def test_proxmox_fails_at_the_second_machine(
-    site: Site, dev: str, kind: str, target: str | None, options: dict[str, str], words: str
+    site: Site, dev: str, kind: str, target: str | None, options: dict[str, Any], words: str
 ) -> None:
     site.control.set_fault(kind, target, at=2, **options)
     with pytest.raises(ClusterError, match=words):

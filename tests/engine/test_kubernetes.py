@@ -108,7 +108,9 @@ def test_what_the_configuration_says_of_a_node_is_followed(cluster: Cluster) -> 
             found = found.get(step, {})
         return found
 
-    patch = {"machine": {"nodeLabels": {"example.org/rack": "7"}, "nodeAnnotations": {"example.org/note": "a b"}}}
+    patch: dict[str, Any] = {
+        "machine": {"nodeLabels": {"example.org/rack": "7"}, "nodeAnnotations": {"example.org/note": "a b"}}
+    }
     cluster.talosctl("patch", "mc", "--patch", json.dumps(patch), node=WORKER)
     cluster.until("the label is there", lambda: worker("metadata", "labels", "example.org/rack") == "7")
     assert worker("metadata", "annotations", "example.org/note") == "a b"

@@ -13,7 +13,7 @@ from cluster_stack import project
 from cluster_stack.plan.machine_config import node_patches
 from cluster_stack.plan.nodes import NodePlan
 from cluster_stack.plan.versions import kubernetes_version
-from tests.engine.site import REPOSITORY
+from tests.project import REPOSITORY
 
 TALOSCTL = REPOSITORY / ".toolchain" / "bin" / "talosctl"
 CONTRACTS = ("v1.10.0", "v1.11.0", "v1.12.0", "v1.13.0")

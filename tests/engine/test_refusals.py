@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 import pytest
 
@@ -15,7 +16,7 @@ ISO = "c137-isos:iso/talos-1.11.5-qemuguest-metal-amd64.iso"
 
 
 @pytest.fixture
-def original(site: Site):
+def original(site: Site) -> Iterator[str]:
     """The file of `dev`, put back afterwards; and the promise that a refusal sends nothing but questions."""
     text = site.cluster_file("dev").read_text()
     before = site.writes()
@@ -31,7 +32,7 @@ def refused(site: Site) -> list[str]:
     return str(caught.value).splitlines()
 
 
-SITE_CASES = {
+SITE_CASES: dict[str, tuple[list[tuple[str, str | None]], list[str]]] = {
     "a privilege that the token lacks": (
         [("privilege-revoked", "VM.Allocate"), ("privilege-revoked", "SDN.Use")],
         [

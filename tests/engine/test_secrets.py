@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,12 @@ import yaml
 
 from tests.engine.site import Site
 
+Talk = tuple[dict[str, str], str, str]
+"""The secrets by their names, the state, and all that was printed."""
+
 
 @pytest.fixture(scope="module")
-def talk(site: Site):
+def talk(site: Site) -> Iterator[Talk]:
     """A cluster from its first `up` to its end, through everything that prints; yields the secrets and the state."""
     began = len(site.printed)
     outputs = site.up("dev").outputs
@@ -73,24 +77,24 @@ def leaks(names: dict[str, str], text: str) -> list[str]:
     return [name for name, secret in names.items() for form in forms(secret) if len(form) > 7 and form in text]
 
 
-def test_there_is_something_to_look_for(talk) -> None:
+def test_there_is_something_to_look_for(talk: Talk) -> None:
     names, _, printed = talk
     assert len(names) >= 12
     # The search itself: what is printed on purpose would be found.
     assert leaks(names, printed + names["kubeconfig key"]) != []
 
 
-def test_nothing_secret_is_printed(talk) -> None:
+def test_nothing_secret_is_printed(talk: Talk) -> None:
     names, _, printed = talk
     assert leaks(names, printed) == []
 
 
-def test_nothing_secret_is_in_the_state_in_clear(talk) -> None:
+def test_nothing_secret_is_in_the_state_in_clear(talk: Talk) -> None:
     names, state, _ = talk
     assert leaks(names, state) == []
 
 
-def test_nothing_secret_is_in_the_logs_of_the_lab(site: Site, talk) -> None:
+def test_nothing_secret_is_in_the_logs_of_the_lab(site: Site, talk: Talk) -> None:
     names, _, _ = talk
     logs = [site.lab.log, site.lab.requests, *site.lab.vms.glob("*/console.log")]
     for log in logs:
@@ -98,7 +102,7 @@ def test_nothing_secret_is_in_the_logs_of_the_lab(site: Site, talk) -> None:
 
 
 @pytest.mark.parametrize(("role", "suffix", "limit"), [("control plane", "cp1", 40), ("worker", "worker1", 24)])
-def test_a_node_is_small_in_the_state(talk, role: str, suffix: str, limit: int) -> None:
+def test_a_node_is_small_in_the_state(talk: Talk, role: str, suffix: str, limit: int) -> None:
     """The engine writes the whole state after every step, so its size is what limits large clusters (in KB)."""
     _, state, _ = talk
     resources = json.loads(state)["deployment"]["resources"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import quote
 
 import pytest
@@ -58,7 +58,7 @@ class CountingHypervisor(Hypervisor):
         self.machines[machine["vmid"]] = machine
 
     def replug(self, vmid: int, changed: Pluggable) -> None:
-        self.machines[vmid] |= changed
+        cast("dict[str, Any]", self.machines[vmid]).update(changed)
 
     async def power_cut(self, vmid: int) -> None:
         if self.machines.pop(vmid, None):

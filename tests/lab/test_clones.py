@@ -113,7 +113,7 @@ async def test_a_new_disk_of_a_template_is_a_base_image(lab: Lab) -> None:
 
 
 async def test_a_clone_of_shared_disks_is_born_on_another_host(lab: Lab) -> None:
-    await created(lab, **CEPH)
+    await created(lab, 800, **CEPH)
     assert await clone(lab, target="ms02") == "OK"
     assert (await config(lab, 801, "ms02"))["scsi0"].startswith("ceph:vm-801-disk-0,")
 

@@ -16,7 +16,7 @@ async def created(lab: Lab, vmid: int = 800, **changes: object) -> None:
 
 
 async def running(lab: Lab, **changes: object) -> None:
-    await created(lab, **changes)
+    await created(lab, 800, **changes)
     assert await lab.task("POST", f"{QEMU}/800/status/start") == "OK"
 
 

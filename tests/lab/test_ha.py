@@ -405,7 +405,7 @@ async def test_a_vm_goes_where_it_prefers_to_be(
     [({"scsi1": "local-lvm:1"}, "ms03"), ({"ide0": "local:iso/x.iso,media=cdrom"}, "ms01")],
     ids=["disks go along", "a disc of the host keeps it there"],
 )
-async def test_a_vm_is_moved_with_its_local_disks(lab: Lab, drives: dict[str, str], node: str) -> None:
+async def test_a_vm_is_moved_with_its_local_disks(lab: Lab, drives: dict[str, Any], node: str) -> None:
     lab.cluster.storages.on("ms01").add_file("local:iso/x.iso", 1 << 20, None, 1 << 20)
     await created(lab, **drives)
     await managed(lab)

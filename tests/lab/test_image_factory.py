@@ -129,6 +129,7 @@ async def test_an_image_says_what_it_is(client: TestClient[Any, Any]) -> None:
     assert str(len(body)) == length
     found = disk_image.read(body)
     assert (found.format, found.disk_bytes) == ("qcow2", 1246 << 20)
+    assert found.image
     assert found.image.model_dump() == {
         "version": "v1.13.0",
         "platform": "nocloud",
@@ -174,7 +175,9 @@ async def test_an_image_is_built_only_from_a_schematic_that_somebody_posted(
         made = await response.json()
     assert (response.status, made["id"]) == (201, identifier_of(made["schematic"]))
     async with client.get(path) as response:
-        assert disk_image.read(await response.read()).image.extensions == ("siderolabs/zfs",)
+        image = disk_image.read(await response.read()).image
+    assert image
+    assert image.extensions == ("siderolabs/zfs",)
     assert made["id"] in Schematics(directory, {}), "it survives a restart"
     async with client.post("/schematics", data="customization: 1") as response:
         assert response.status == 400

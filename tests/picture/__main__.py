@@ -6,9 +6,10 @@ import sys
 
 from tests.bench.recording import record_up
 from tests.bench.steps import steps_of
-from tests.engine.site import REPOSITORY, Site
+from tests.engine.site import Site
 from tests.picture.drawing import draw, duration
 from tests.picture.timeline import timeline_of
+from tests.project import REPOSITORY
 
 CLUSTER = "homelab"
 PICTURE = REPOSITORY / "docs" / "first-light.svg"

@@ -8,11 +8,12 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from playwright.async_api import Page, expect
+from playwright.async_api import Page, ViewportSize, expect
 
 from lab.lifecycle import page as address_of
-from tests.engine.site import REPOSITORY, Site
+from tests.engine.site import Site
 from tests.lab.page import browser as browsers
+from tests.project import REPOSITORY
 
 CLUSTER = "homelab"
 PICTURE = REPOSITORY / "docs" / "lab-page.png"
@@ -21,7 +22,7 @@ EDITS = (
     ("workers:\n      count: 1", "workers:\n      count: 3"),
     ("node: ms01", "nodes: [ms01, ms02, ms03]"),
 )
-SIZE = {"width": 1360, "height": 1180}
+SIZE: ViewportSize = {"width": 1360, "height": 1180}
 MILLISECONDS = 120_000
 
 

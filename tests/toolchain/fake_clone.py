@@ -118,7 +118,8 @@ class FakeClone:
 if __name__ == "__main__":
     clone = FakeClone(Path(sys.argv[1]))
     toolchain.processes.HEARTBEAT = 0.02
-    toolchain.ensure.tools = toolchain.installation.tools = lambda: clone.tools  # type: ignore[assignment]
+    for module in (toolchain.ensure, toolchain.installation):
+        setattr(module, "tools", lambda: clone.tools)  # noqa: B010 - a module does not export what it imports
     try:
         clone.run(keep_caches="--keep-caches" in sys.argv).ensure([])
     except (ToolchainError, KeyboardInterrupt) as error:

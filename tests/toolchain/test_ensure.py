@@ -315,7 +315,7 @@ def test_a_plugin_of_the_user_is_used_if_it_is_complete(
 def test_what_the_makers_publish_is_preferred(clone: FakeClone, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(makers, "unreachable", lambda hosts: {})
 
-    def download(pulumi: Path, tool: toolchain.tools.Tool, files: Path, scratch: Path) -> None:
+    def download(pulumi: Path, tool: Tool, files: Path, scratch: Path) -> None:
         program(files / tool.programs[0], "released")
 
     monkeypatch.setattr(makers, "download_plugin", download)

@@ -31,7 +31,11 @@ def test_the_real_patience_is_a_few_seconds() -> None:
 
 
 def test_a_name_server_that_never_answers_is_noticed_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(makers, "_why_unreachable", lambda url, patience: time.sleep(1) or "")
+    def never(url: str, patience: float) -> str:
+        time.sleep(1)
+        return ""
+
+    monkeypatch.setattr(makers, "_why_unreachable", never)
     started = time.monotonic()
     assert makers.unreachable(["github.com"], patience=0.1) == {"github.com": "no answer"}
     assert time.monotonic() - started < 0.9

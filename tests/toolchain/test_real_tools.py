@@ -163,5 +163,5 @@ def test_go_makes_a_program_of_tests(real_go: FakeClone) -> None:
     source.write_text('package main\n\nimport "testing"\n\nfunc TestHello(t *testing.T) {}\n')
     real_go.change("pulumi", builds=(GoTests("hello", ".", "hello", "1.2.3"),))
     real_go.run().ensure([])
-    program = [real_go.installation.program("pulumi"), "-test.list=."]
+    program = [str(real_go.installation.program("pulumi")), "-test.list=."]
     assert subprocess.run(program, capture_output=True, text=True, check=True).stdout == "TestHello\n"

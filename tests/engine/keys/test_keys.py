@@ -9,7 +9,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ class Arrived:
 
     def vm(self, name: str) -> dict[str, str]:
         """The parameters with which a VM was created."""
+        found: dict[str, str]
         (found,) = [
             request["parameters"]
             for request in self.requests
@@ -57,9 +58,7 @@ class Arrived:
         found = {}
         for name, vm in {**self.outputs.control_plane_vms, **self.outputs.worker_vms}.items():
             text = self.site.eventually(
-                lambda ip=vm.ip: self.site.talosctl(
-                    self.outputs, [ip], "get", "machineconfig", "v1alpha1", "-o", "yaml"
-                )
+                partial(self.site.talosctl, self.outputs, [vm.ip], "get", "machineconfig", "v1alpha1", "-o", "yaml")
             )
             found[name] = list(yaml.safe_load_all(yaml.safe_load(text)["spec"]))
         return found

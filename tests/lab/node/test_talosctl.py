@@ -264,6 +264,7 @@ def test_a_power_cut_loses_nothing(site: Site, machines: dict[str, Machine], clu
 def test_etcd_is_a_process_that_is_started_again(site: Site, machines: dict[str, Machine], cluster: Cluster) -> None:
     machine, address = machines["cp2"], CONTROL_PLANES["cp2"]
     first = machine.child("etcd")
+    assert first
     os.kill(first, signal.SIGKILL)
     site.wait("another etcd", lambda: machine.child("etcd") not in (None, first))
     site.wait("a healthy etcd", lambda: "HEALTH   OK" in cluster("service", "etcd", node=address))

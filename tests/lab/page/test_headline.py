@@ -12,7 +12,7 @@ from lab.page.headline import headline
 
 
 def vm(name: str, stage: str | None = "running", **more: Any) -> dict[str, Any]:
-    made = {"name": name, "power": "on" if stage else "off", "foreign": False, "template": False}
+    made: dict[str, Any] = {"name": name, "power": "on" if stage else "off", "foreign": False, "template": False}
     made |= {"cut_off": False, "unmet": []}
     if stage:
         made |= {"stage": stage, "ready": stage == "running", "talos": "v1.11.5"}

@@ -75,7 +75,7 @@ def test_a_second_lab_has_another_port(lab: RunningLab, make_lab: Callable[[], R
     second("stop")
     assert json.loads(second("status", "--json").stdout)["running"] is False
     with pytest.raises(ConnectionRefusedError):
-        socket.create_connection((where.hostname, where.port))
+        socket.create_connection((str(where.hostname), where.port or 0))
 
 
 def test_what_happens_is_shown(lab: RunningLab) -> None:
