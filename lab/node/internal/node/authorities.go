@@ -8,7 +8,6 @@ import (
 	"github.com/cosi-project/runtime/pkg/resource"
 	"github.com/siderolabs/crypto/x509"
 	"github.com/siderolabs/talos/pkg/machinery/config/config"
-	"github.com/siderolabs/talos/pkg/machinery/constants"
 	"github.com/siderolabs/talos/pkg/machinery/resources/secrets"
 
 	"cluster-stack/lab/node/internal/controlplane"
@@ -67,10 +66,7 @@ func osRoot(settings config.Config) secrets.OSRootSpec {
 		}
 	}
 
-	if machine.Features().KubernetesTalosAPIAccess().Enabled() {
-		root.CertSANDNSNames = append(root.CertSANDNSNames, constants.KubernetesTalosAPIServiceName,
-			constants.KubernetesTalosAPIServiceName+"."+constants.KubernetesTalosAPIServiceNamespace)
-	}
+	root.CertSANDNSNames = append(root.CertSANDNSNames, talosServiceNames(machine)...)
 
 	return root
 }
