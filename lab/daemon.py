@@ -20,7 +20,7 @@ from typing import Any
 
 from aiohttp import web
 
-from lab import certificates, control, internet
+from lab import certificates, control, environment, internet
 from lab.chart_registry import ChartRegistry
 from lab.children import Children
 from lab.datacentre import Datacentre
@@ -193,11 +193,7 @@ class Site:
             ],
             folder=self._directory.discovery,
             output=output,
-            environment={
-                "PATH": PATH,
-                "HOME": str(self._directory.discovery),
-                "SSL_CERT_FILE": str(self._directory.ca),
-            },
+            environment={"PATH": PATH, "HOME": str(self._directory.discovery), **environment.trust(self._directory)},
         )
         answers = asyncio.create_task(_until_it_listens(address))
         waiting: set[asyncio.Future[Any]] = {discovery.ended, answers}

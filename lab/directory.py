@@ -96,7 +96,7 @@ class LabDirectory:
 
     @property
     def no_certificates(self) -> Path:
-        """An empty folder: Go reads its default certificate folders beside SSL_CERT_FILE unless told of another."""
+        """Nothing is there: Go reads its default certificate folders beside SSL_CERT_FILE unless told of another."""
         return self.run / "no-certificates"
 
     @property

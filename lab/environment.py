@@ -26,16 +26,19 @@ def api_token(directory: LabDirectory, datacentre: Datacentre) -> str:
     return f"{datacentre.proxmox.tokens[0].id}={directory.token_secret()}"
 
 
+def trust(directory: LabDirectory) -> dict[str, str]:
+    """The lab's authority and no other, for programs that read certificates as Go and OpenSSL do."""
+    return {"SSL_CERT_FILE": str(directory.ca), "SSL_CERT_DIR": str(directory.no_certificates)}
+
+
 def of_commands(
     directory: LabDirectory, datacentre: Datacentre, base: Mapping[str, str], tools: Mapping[str, str]
 ) -> dict[str, str]:
     """The host's variables `base`, under the toolchain's `tools`, under the lab's own."""
     environment = {name: value for name, value in base.items() if name not in PROXY_VARIABLES}
     environment |= {name: str(directory.ca) for name in CERTIFICATE_FILE_VARIABLES if name in environment}
-    environment |= tools
+    environment |= tools | trust(directory)
     return environment | {
-        "SSL_CERT_FILE": str(directory.ca),
-        "SSL_CERT_DIR": str(directory.no_certificates),
         "NO_PROXY": "*",
         "no_proxy": "*",
         "PULUMI_BACKEND_URL": f"file://{directory.pulumi_state}",

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab import guest_agent, hardware
+from lab import environment, guest_agent, hardware
 from lab.children import Child, Children
 from lab.directory import LabDirectory
 from lab.faults.fault import Faults
@@ -194,7 +194,7 @@ class Hypervisor:
                 [str(node), "machine", str(folder)],
                 folder=folder,
                 output=folder / "console.log",
-                environment={"PATH": path, "HOME": str(folder), "SSL_CERT_FILE": str(self._directory.ca)},
+                environment={"PATH": path, "HOME": str(folder), **environment.trust(self._directory)},
             )
 
         try:

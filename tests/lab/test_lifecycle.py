@@ -77,8 +77,17 @@ def test_a_command_inside_has_the_site_s_names_and_nothing_of_the_host(lab: Runn
     assert interfaces == ["lo", "vmbr0", "vmbr0v20", "vmbr1", "vmbr1v30"]
     environment = dict(line.split("=", 1) for line in lab.inside("env").splitlines() if "=" in line)
     assert environment["SSL_CERT_FILE"] == str(lab.directory.ca)
+    assert not Path(environment["SSL_CERT_DIR"]).exists()
     assert environment["PULUMI_BACKEND_URL"] == f"file://{lab.directory.pulumi_state}"
     assert environment["PROXMOX_VE_API_TOKEN"].startswith("pulumi@pve!cluster-stack=")
+
+
+def test_a_machine_trusts_the_site_s_authority_and_nothing_of_the_host(machine: RunningLab) -> None:
+    pid = machine.process(800)
+    words = Path(f"/proc/{pid}/environ").read_bytes().decode().split("\0")
+    environment = dict(word.split("=", 1) for word in words if word)
+    assert environment["SSL_CERT_FILE"] == str(machine.directory.ca)
+    assert not Path(environment["SSL_CERT_DIR"]).exists()
 
 
 def test_a_command_that_is_not_there_is_one_sentence(lab: RunningLab) -> None:

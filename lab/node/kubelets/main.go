@@ -20,6 +20,7 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"syscall"
+	"time"
 
 	"k8s.io/klog/v2"
 
@@ -30,10 +31,13 @@ import (
 const (
 	exitUsage = 2
 	gcPercent = 50 // memory is scarcer than the time to collect it
+	giveBack  = time.Minute
 )
 
 func main() {
 	debug.SetGCPercent(gcPercent)
+
+	go freeMemory()
 
 	socket := flag.String("socket", "", "the unix socket to listen on")
 	imagesFile := flag.String("images", "", "a JSON file with the images that are programs, by their names")
@@ -59,6 +63,14 @@ func main() {
 	if err := kubeletserver.Serve(ctx, *socket, images, log); err != nil {
 		log.Error("Kubelets cannot be played", "error", err)
 		os.Exit(1)
+	}
+}
+
+// freeMemory gives what is free back to the host: what the machines' start needed was
+// much more than what they need later.
+func freeMemory() {
+	for range time.Tick(giveBack) {
+		debug.FreeOSMemory()
 	}
 }
 

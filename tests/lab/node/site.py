@@ -108,7 +108,8 @@ class Site:
         self.machines: list[Machine] = []
         self.processes: list[subprocess.Popen[bytes]] = []
         programs = f"{REPOSITORY / '.toolchain' / 'bin'}:{os.environ['PATH']}"
-        own = {"SSL_CERT_FILE": str(folder / "ca.crt"), "HOME": str(folder), "PATH": programs}
+        trust = {"SSL_CERT_FILE": str(folder / "ca.crt"), "SSL_CERT_DIR": str(folder / "no-certificates")}
+        own = {**trust, "HOME": str(folder), "PATH": programs}
         self.environment = {**os.environ, **own}
         self.environment.pop("TALOSCONFIG", None)
         write_authority(folder)

@@ -261,7 +261,10 @@ func (l *life) program(pod *controlplane.Pod, container *controlplane.Container)
 
 	program := &staticpods.Program{
 		Name: kubernetesProgram, Arguments: []string{filepath.Base(container.Command[0])},
-		Env: []string{"PATH=" + os.Getenv("PATH"), "SSL_CERT_FILE=" + os.Getenv("SSL_CERT_FILE")},
+		Env: []string{
+			"PATH=" + os.Getenv("PATH"),
+			"SSL_CERT_FILE=" + os.Getenv("SSL_CERT_FILE"), "SSL_CERT_DIR=" + os.Getenv("SSL_CERT_DIR"),
+		},
 	}
 
 	for _, argument := range slices.Concat(container.Command[1:], emulation) {

@@ -151,11 +151,7 @@ func (l *life) apiServers(settings config.Config) []k8s.KubePrismEndpoint {
 		add("localhost", uint32(settings.Cluster().LocalAPIServerPort())) //nolint:gosec // a port
 	}
 
-	for _, affiliate := range l.node.Members() {
-		if affiliate.ControlPlane == nil {
-			continue
-		}
-
+	for _, affiliate := range l.node.ControlPlaneMembers() {
 		for _, address := range affiliate.Addresses {
 			add(address.String(), uint32(affiliate.ControlPlane.APIServerPort)) //nolint:gosec // a port
 		}

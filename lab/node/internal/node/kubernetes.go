@@ -23,12 +23,20 @@ type KubePrism struct {
 	Healthy  bool
 }
 
-// Members are the machines of the cluster that this one knows of.
-func (n *Node) Members() []cluster.AffiliateSpec {
+// ControlPlaneMembers are the control planes that this machine knows of.
+func (n *Node) ControlPlaneMembers() []cluster.AffiliateSpec {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 
-	return slices.Clone(n.affiliates)
+	var found []cluster.AffiliateSpec
+
+	for i := range n.affiliates { // hundreds of others: none is copied to be looked at
+		if n.affiliates[i].ControlPlane != nil {
+			found = append(found, n.affiliates[i])
+		}
+	}
+
+	return found
 }
 
 // PublishKubePrism publishes the load balancer, nil for none.
