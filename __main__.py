@@ -31,12 +31,11 @@ try:
     planned = project.plan(stack, previous=previous())
     preflight.check_token(stack, token)
     settings = read_settings(planned.file, planned.gitops.components) if planned.gitops else {}
-    if token and not pulumi.runtime.is_dry_run():
-        preflight.check(planned.file, planned.nodes, token)
+    told = preflight.check(planned.file, planned.nodes, token) if token and not pulumi.runtime.is_dry_run() else []
 except (ConfigError, pulumi.RunError) as error:
     pulumi.log.error(str(error))
     sys.exit(ERROR_IS_SHOWN)
-for warning in planned.warnings:
+for warning in (*planned.warnings, *told):
     pulumi.warn(str(warning))
 
 cluster = Cluster(
@@ -47,6 +46,7 @@ cluster = Cluster(
         patches=planned.patches,
         proxmox_api_token=secret_token,
         check_vm_is_ours=partial(preflight.check_vm_is_ours, planned.file, token or ""),
+        check_vm_is_here=partial(preflight.check_vm_is_here, planned.file, token or ""),
     ),
 )
 for name, value in cluster.outputs().items():

@@ -7,6 +7,7 @@ at the key of cluster.yaml that names it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,6 +20,11 @@ from cluster_stack.proxmox_api import TOKEN_FORM, ProxmoxApi, ProxmoxRefusedErro
 
 TOKEN_KEY = "proxmoxApiToken"  # noqa: S105 - the name of the setting, not its value
 TOKEN_VARIABLE = "PROXMOX_VE_API_TOKEN"  # noqa: S105
+
+_Hosts = Mapping[str, Mapping[str, Any]]
+"""By name, as `GET /nodes` has them."""
+_Guests = Mapping[int, Mapping[str, Any]]
+"""By VM id, as `GET /cluster/resources` has them."""
 
 _VM_PRIVILEGES = (
     "VM.Allocate",
@@ -56,24 +62,31 @@ def check_vm_is_ours(cluster: ClusterFile, token: str, node: NodePlan, notes: st
     The Proxmox provider takes a VM that exists for the one that it was asked to create. That is right after an update
     that was cut off (the mark in the notes proves it) and a disaster with anybody else's VM. Raises ConfigError.
     """
-    proxmox = cluster.config.proxmox
-    try:
-        with ProxmoxApi(proxmox.endpoint, token, insecure=proxmox.insecure) as api:
-            guests = {int(guest["vmid"]): guest for guest in api.get("cluster", "resources", type="vm")}
-            guest = guests.get(node.vm_id)
-            # No mark on either side is no proof.
-            if guest is None or (marked(notes) and marked(notes_of(guest, api)) == marked(notes)):
-                return
-    except ProxmoxUnreachableError as error:
-        raise ConfigError([_unreachable(cluster, error)]) from None
-    except ProxmoxRefusedError as error:
-        raise ConfigError([_refused(cluster, error)]) from None
+    with _asking(cluster, token) as api:
+        guest = _guests(api).get(node.vm_id)
+        # No mark on either side is no proof.
+        if guest is None or (marked(notes) and marked(notes_of(guest, api)) == marked(notes)):
+            return
     what = (
         f"VM {node.vm_id} on {guest['node']} is called {guest.get('name')}, but it is not this stack's: "
         f"its notes do not carry the stack's mark."
     )
-    fix = "Write an idBase whose ids are free, or remove that VM, or select the state that made it."
-    raise ConfigError([cluster.problem("proxmox.vm.idBase", what, fix)])
+    fix = "Write ids that are free, or remove that VM, or select the state that made it."
+    raise ConfigError([cluster.problem(place_of(cluster, node, "vm_id"), what, fix)])
+
+
+def check_vm_is_here(cluster: ClusterFile, token: str, node: NodePlan, host: str) -> None:
+    """Refuse to change ``node``'s VM where it is on another host than the state says, which is ``host``.
+
+    The Proxmox provider would look for it there and nowhere else. Raises ConfigError.
+    """
+    with _asking(cluster, token) as api:
+        guest = _guests(api).get(node.vm_id)
+    if guest is None or guest["node"] == host:
+        return
+    what = f"{node.name} (VM {node.vm_id}) runs on {guest['node']}; the state of this stack says {host}."
+    fix = f"Somebody or high availability moved it: run `pulumi up -s {cluster.config.metadata.name} --refresh`."
+    raise ConfigError([cluster.problem(_host_key(cluster, host), what, fix)])
 
 
 def notes_of(guest: Mapping[str, Any], api: ProxmoxApi) -> str:
@@ -84,18 +97,34 @@ def notes_of(guest: Mapping[str, Any], api: ProxmoxApi) -> str:
     return str(config.get("description", ""))
 
 
-def check(cluster: ClusterFile, nodes: Sequence[NodePlan], token: str) -> None:
-    """Ask Proxmox for everything that ``cluster`` names. Raises ConfigError with all that is wrong."""
+def check(cluster: ClusterFile, nodes: Sequence[NodePlan], token: str) -> list[Problem]:
+    """Ask Proxmox for everything that ``cluster`` names. Raises ConfigError with all that is wrong.
+
+    Returns what stops nothing, but a person should know.
+    """
+    with _asking(cluster, token) as api:
+        problems, warnings = _look(cluster, nodes, api)
+    if problems:
+        raise ConfigError(problems)
+    return warnings
+
+
+@contextmanager
+def _asking(cluster: ClusterFile, token: str) -> Iterator[ProxmoxApi]:
+    """The API; that it cannot be asked is a ConfigError too."""
     proxmox = cluster.config.proxmox
     try:
         with ProxmoxApi(proxmox.endpoint, token, insecure=proxmox.insecure) as api:
-            problems = list(_problems(cluster, nodes, api))
+            yield api
     except ProxmoxUnreachableError as error:
-        problems = [_unreachable(cluster, error)]
+        raise ConfigError([_unreachable(cluster, error)]) from None
     except ProxmoxRefusedError as error:
-        problems = [_refused(cluster, error)]
-    if problems:
-        raise ConfigError(problems)
+        raise ConfigError([_refused(cluster, error)]) from None
+
+
+def _guests(api: ProxmoxApi) -> _Guests:
+    """By VM id; those of hosts that are offline too."""
+    return {int(guest["vmid"]): guest for guest in api.get("cluster", "resources", type="vm")}
 
 
 def _unreachable(cluster: ClusterFile, error: ProxmoxUnreachableError) -> Problem:
@@ -115,30 +144,51 @@ def _refused(cluster: ClusterFile, error: ProxmoxRefusedError) -> Problem:
     )
 
 
-def _problems(cluster: ClusterFile, nodes: Sequence[NodePlan], api: ProxmoxApi) -> Iterator[Problem]:
+def _look(cluster: ClusterFile, nodes: Sequence[NodePlan], api: ProxmoxApi) -> tuple[list[Problem], list[Problem]]:
+    """All that is wrong, and what a person should know."""
+    hosts, guests = {str(host["node"]): host for host in api.get("nodes")}, _guests(api)
+    return list(_problems(cluster, nodes, api, hosts, guests)), list(_warnings(cluster, nodes, hosts, guests))
+
+
+def _problems(
+    cluster: ClusterFile, nodes: Sequence[NodePlan], api: ProxmoxApi, hosts: _Hosts, guests: _Guests
+) -> Iterator[Problem]:
     permissions: Mapping[str, Mapping[str, int]] = api.get("access", "permissions")
     yield from _privileges(cluster, nodes, permissions)
-    hosts = {str(host["node"]): host for host in api.get("nodes")}
-    usable = []
-    for name in dict.fromkeys(node.host for node in nodes):
-        wrong = list(_host(cluster, name, hosts))
-        yield from wrong
-        if not wrong:
-            usable.append(name)
+    wanted = dict.fromkeys(node.host for node in nodes)
+    for name in wanted:
+        to_come = [node.name for node in nodes if node.host == name and node.vm_id not in guests]
+        yield from _host(cluster, name, hosts, to_come)
+    usable = [name for name in wanted if name in hosts and not _is_offline(hosts[name])]
     yield from _storages(cluster, nodes, usable, api)
     for name in usable:
         yield from _bridges(cluster, nodes, name, api)
     yield from _mappings(cluster, nodes, api)
     yield from _pool(cluster, api)
-    yield from _vm_ids(cluster, nodes, api)
+    yield from _vm_ids(cluster, nodes, guests)
 
 
-def _host(cluster: ClusterFile, name: str, hosts: Mapping[str, Mapping[str, Any]]) -> Iterator[Problem]:
+def _warnings(cluster: ClusterFile, nodes: Sequence[NodePlan], hosts: _Hosts, guests: _Guests) -> Iterator[Problem]:
+    for name in filter(lambda name: _is_offline(hosts[name]), hosts):
+        lost = [node.name for node in nodes if guests.get(node.vm_id, {}).get("node") == name]
+        if lost:
+            what = f"the host {name} is offline, and with it {', '.join(lost)}."
+            fix = "Start it: until then nothing of them can be changed."
+            yield cluster.problem(_host_key(cluster, name), what, fix)
+
+
+def _host(cluster: ClusterFile, name: str, hosts: _Hosts, to_come: Sequence[str]) -> Iterator[Problem]:
+    """Machines that are there already stop nobody from changing the others."""
     key = _host_key(cluster, name)
     if name not in hosts:
         yield cluster.problem(key, f"there is no host {name!r}.", f"Hosts: {_listed(hosts)}.")
-    elif hosts[name].get("status") == "offline":
-        yield cluster.problem(key, f"the host {name} is offline.", "Start it, or name a host that is up.")
+    elif _is_offline(hosts[name]) and to_come:
+        what = f"the host {name} is offline, and {', '.join(to_come)} would be made there."
+        yield cluster.problem(key, what, "Start it, or name a host that is up.")
+
+
+def _is_offline(host: Mapping[str, Any]) -> bool:
+    return host.get("status") == "offline"
 
 
 def _host_key(cluster: ClusterFile, name: str) -> Path:
@@ -186,9 +236,12 @@ def _needed(cluster: ClusterFile, nodes: Sequence[NodePlan]) -> Iterator[tuple[s
         vm.append({"VM.Migrate"})
     yield "proxmox.vm.idBase", f"/vms/{proxmox.vm.id_base}", vm
     yield "proxmox.storage.datastore", f"/storage/{storage.datastore}", [{"Datastore.AllocateSpace"}, _AUDIT]
-    if storage.iso_path is not None:
-        iso = storage.iso_path.partition(":")[0]
-        yield "proxmox.storage.isoPath", f"/storage/{iso}", [{"Datastore.Audit", "Datastore.AllocateSpace"}]
+    if storage.iso_storage is not None:
+        yield (
+            "proxmox.storage.isoPath",
+            f"/storage/{storage.iso_storage}",
+            [{"Datastore.Audit", "Datastore.AllocateSpace"}],
+        )
     else:
         key = "proxmox.storage.imageDatastore" if storage.image_datastore else "proxmox.storage.datastore"
         images = storage.image_datastore or storage.datastore
@@ -252,9 +305,9 @@ def _shared(cluster: ClusterFile, found: Mapping[str, Mapping[str, Mapping[str, 
 def _iso(
     cluster: ClusterFile, host: str, storages: Mapping[str, Mapping[str, Any]], api: ProxmoxApi
 ) -> Iterator[Problem]:
-    iso_path = cluster.config.proxmox.storage.iso_path
+    iso_path, iso_storage = cluster.config.proxmox.storage.iso_path, cluster.config.proxmox.storage.iso_storage
     assert iso_path is not None
-    iso_storage = iso_path.partition(":")[0]
+    assert iso_storage is not None
     wrong = list(_storage(cluster, "proxmox.storage.isoPath", host, iso_storage, "iso", storages))
     yield from wrong
     if wrong:
@@ -318,14 +371,13 @@ def _pool(cluster: ClusterFile, api: ProxmoxApi) -> Iterator[Problem]:
         yield cluster.problem("proxmox.vm.pool", what, f"Pools: {_listed(pools)}.")
 
 
-def _vm_ids(cluster: ClusterFile, nodes: Sequence[NodePlan], api: ProxmoxApi) -> Iterator[Problem]:
-    existing = {int(guest["vmid"]): guest for guest in api.get("cluster", "resources", type="vm")}
+def _vm_ids(cluster: ClusterFile, nodes: Sequence[NodePlan], guests: _Guests) -> Iterator[Problem]:
     for node in nodes:
-        guest = existing.get(node.vm_id)
+        guest = guests.get(node.vm_id)
         # Proxmox tells no name for some seconds after a VM was made. The mark decides then, before a VM is created.
         if guest is not None and guest.get("name") not in (node.name, None):
             what = f"VM id {node.vm_id} of {node.name} is taken: {guest['name']} on {guest.get('node')} has it."
-            yield cluster.problem("proxmox.vm.idBase", what, "Write an idBase whose ids are free.")
+            yield cluster.problem(place_of(cluster, node, "vm_id"), what, "Write ids that are free.")
 
 
 def _listed(names: Sequence[str] | Mapping[str, object]) -> str:

@@ -37,7 +37,7 @@ def of_commands(
     """The host's variables `base`, under the toolchain's `tools`, under the lab's own."""
     environment = {name: value for name, value in base.items() if name not in PROXY_VARIABLES}
     environment |= {name: str(directory.ca) for name in CERTIFICATE_FILE_VARIABLES if name in environment}
-    environment |= tools | trust(directory)
+    environment |= {**tools, **trust(directory)}
     return environment | {
         "NO_PROXY": "*",
         "no_proxy": "*",

@@ -49,7 +49,7 @@ class Site:
 
 
 def found(site: Site) -> list[str]:
-    return [str(problem) for problem in preflight._problems(HOMELAB, plan_nodes(HOMELAB.config), site)]  # type: ignore[arg-type]
+    return [str(problem) for problem in preflight._look(HOMELAB, plan_nodes(HOMELAB.config), site)[0]]  # type: ignore[arg-type]
 
 
 def test_a_site_that_has_everything() -> None:
@@ -99,8 +99,8 @@ def test_everything_that_does_not_exist_is_told_at_once() -> None:
         f"{FILE}:25: proxmox.storage.isoPath: there is no ISO {ISO}. Upload it, or write one of: "
         "c137-isos:iso/talos-1.12.0.iso.",
         f"{FILE}:27: proxmox.network.bridge: there is no bridge 'vmbr0' on ms01. Bridges there: vmbr1.",
-        f"{FILE}:29: proxmox.vm.idBase: VM id 810 of homelab-worker1 is taken: nas on ms01 has it. Write an "
-        "idBase whose ids are free.",
+        f"{FILE}:29: proxmox.vm.idBase: VM id 810 of homelab-worker1 is taken: nas on ms01 has it. Write ids "
+        "that are free.",
     ]
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from cluster_stack import preflight
-from cluster_stack.config import load_text
+from cluster_stack.config import ConfigError, load_text
 from cluster_stack.plan.nodes import plan_nodes
 
 FILE = "clusters/site/cluster.yaml"
@@ -45,6 +46,9 @@ EVERYTHING = dict.fromkeys(
 )  # fmt: skip
 
 
+NODES = plan_nodes(CLUSTER.config)
+
+
 class Site:
     """Answers as a Proxmox cluster that has everything; tests change single answers."""
 
@@ -58,6 +62,7 @@ class Site:
             {"id": "gpu0", "map": ["id=10de:2204,node=b,path=0000:01:00"]},
         ]
         self.pools = ["talos"]
+        self.guests: list[dict[str, Any]] = []
 
     def get(self, *path: str, **parameters: str) -> Any:
         if path[0] == "nodes" and len(path) == 3:
@@ -73,13 +78,16 @@ class Site:
             ("nodes",): [{"node": name, "status": status} for name, status in self.hosts.items()],
             ("cluster", "mapping", "pci"): self.mappings,
             ("pools",): [{"poolid": pool} for pool in self.pools],
-            ("cluster", "resources"): [],
+            ("cluster", "resources"): self.guests,
         }[path]
 
 
 def found(site: Site) -> list[str]:
-    problems = preflight._problems(CLUSTER, plan_nodes(CLUSTER.config), site)  # type: ignore[arg-type]
-    return [str(problem) for problem in problems]
+    return [str(problem) for problem in preflight._look(CLUSTER, NODES, site)[0]]  # type: ignore[arg-type]
+
+
+def told(site: Site) -> list[str]:
+    return [str(warning) for warning in preflight._look(CLUSTER, NODES, site)[1]]  # type: ignore[arg-type]
 
 
 def test_a_site_that_has_everything() -> None:
@@ -94,7 +102,8 @@ WITHOUT_IMAGES = {"ceph": "images", "nas": "iso", "fast": "images"}
 CASES: dict[str, tuple[Callable[[Site], object], str]] = {
     "a host that is off": (
         lambda site: site.hosts.update(c="offline"),
-        f"{FILE}:17: proxmox.nodes[2]: the host c is offline. Start it, or name a host that is up.",
+        f"{FILE}:17: proxmox.nodes[2]: the host c is offline, and site-cp3 would be made there. Start it, or name a "
+        "host that is up.",
     ),
     "an image storage that takes no images": (
         change("contents", WITHOUT_IMAGES),
@@ -138,3 +147,52 @@ def test_one_thing_that_is_not_there(case: str) -> None:
     site = Site()
     alter(site)
     assert found(site) == [expected]
+
+
+def machines(**moved: str) -> list[dict[str, Any]]:
+    """All of the cluster's, on their own hosts or where they were ``moved`` to."""
+    return [
+        {"vmid": node.vm_id, "name": node.name, "node": moved.get(node.name.replace("-", "_"), node.host)}
+        for node in NODES
+    ]
+
+
+def test_a_host_that_is_off_stops_nobody_from_changing_what_runs_elsewhere() -> None:
+    site = Site()
+    site.guests = machines()
+    site.hosts.update(b="offline")
+    assert found(site) == []
+    assert told(site) == [
+        f"{FILE}:17: proxmox.nodes[1]: the host b is offline, and with it site-cp2, site-gpu1. Start it: until then "
+        "nothing of them can be changed."
+    ]
+
+
+def test_a_host_that_is_off_and_whose_machines_run_elsewhere_is_no_news() -> None:
+    site = Site()
+    site.guests = machines(site_cp2="a", site_gpu1="c")
+    site.hosts.update(b="offline")
+    assert (found(site), told(site)) == ([], [])
+
+
+@pytest.mark.parametrize("site_cp3", ["c", "b"])
+def test_a_machine_is_changed_only_where_the_state_says_that_it_is(
+    site_cp3: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site, (_, _, third, *_) = Site(), NODES
+    site.guests = machines(site_cp3=site_cp3)
+    monkeypatch.setattr(preflight, "ProxmoxApi", lambda *_, **__: contextlib.nullcontext(site))
+    if site_cp3 == "c":
+        preflight.check_vm_is_here(CLUSTER, "", third, "c")
+        return
+    with pytest.raises(ConfigError) as refused:
+        preflight.check_vm_is_here(CLUSTER, "", third, "c")
+    assert str(refused.value) == (
+        f"{FILE}:17: proxmox.nodes[2]: site-cp3 (VM 802) runs on b; the state of this stack says c. Somebody or high "
+        "availability moved it: run `pulumi up -s site --refresh`."
+    )
+
+
+def test_a_machine_that_is_gone_is_left_to_the_provider(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preflight, "ProxmoxApi", lambda *_, **__: contextlib.nullcontext(Site()))
+    preflight.check_vm_is_here(CLUSTER, "", NODES[2], "c")

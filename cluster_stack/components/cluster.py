@@ -40,6 +40,8 @@ class ClusterArgs:
     """None: the provider reads it from the environment by itself, and the state never holds it."""
     check_vm_is_ours: Callable[[NodePlan, str], None]
     """See ``NodeArgs``."""
+    check_vm_is_here: Callable[[NodePlan, str], None]
+    """See ``NodeArgs``."""
 
 
 class Cluster(pulumi.ComponentResource):
@@ -102,6 +104,7 @@ class Cluster(pulumi.ComponentResource):
                     # The engine gives a provider a random id, which is known before anything is made.
                     state_id=proxmox_provider.id,
                     check_vm_is_ours=args.check_vm_is_ours,
+                    check_vm_is_here=args.check_vm_is_here,
                 ),
                 child,
             )

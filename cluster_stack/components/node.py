@@ -32,6 +32,8 @@ class NodeArgs:
     """Volume id of the disk image that the machine's disk begins as; None where it boots an ISO."""
     check_vm_is_ours: Callable[[NodePlan, str], None]
     """Called before the VM is created, with the notes that it is to have. Raises where another VM is in its place."""
+    check_vm_is_here: Callable[[NodePlan, str], None]
+    """Called before the VM is changed, with the host that the state has for it. Raises where it is on another one."""
 
 
 class Node(pulumi.ComponentResource):
@@ -58,7 +60,9 @@ class Node(pulumi.ComponentResource):
                 # A VM id cannot be had twice, so a replacement cannot be made beside what it replaces.
                 delete_before_replace=True,
                 ignore_changes=_ignored(args.config, args.plan),
-                hooks=pulumi.ResourceHookBinding(before_create=[_creation_check(args)]),
+                hooks=pulumi.ResourceHookBinding(
+                    before_create=[_creation_check(args)], before_update=[_change_check(args)]
+                ),
             ),
         )
         self.vm_id = vm.vm_id
@@ -115,6 +119,13 @@ def _creation_check(args: NodeArgs) -> pulumi.ResourceHook:
         args.check_vm_is_ours(args.plan, str((hook.new_inputs or {}).get("description", "")))
 
     return pulumi.ResourceHook(f"{args.plan.name}-vm-is-ours", check)
+
+
+def _change_check(args: NodeArgs) -> pulumi.ResourceHook:
+    def check(hook: pulumi.ResourceHookArgs) -> None:
+        args.check_vm_is_here(args.plan, str((hook.old_outputs or {})["nodeName"]))
+
+    return pulumi.ResourceHook(f"{args.plan.name}-vm-is-here", check)
 
 
 def _virtual_machine(name: str, args: NodeArgs, opts: pulumi.ResourceOptions) -> proxmox.VmLegacy:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 
 from cluster_stack.config import ClusterConfig, ClusterFile, Problem
 from cluster_stack.config.document import Path
 from cluster_stack.plan.collisions import Member
 from cluster_stack.plan.extensions import unknown_extension
+from cluster_stack.plan.versions import iso_version
 
 _NOT_YET: tuple[tuple[str, Callable[[ClusterConfig], bool], str, str], ...] = (
     (
@@ -31,8 +31,6 @@ _NOT_YET: tuple[tuple[str, Callable[[ClusterConfig], bool], str, str], ...] = (
     ),
 )
 """Key, is it used?, what does not happen, what to do."""
-
-_VERSION_IN_ISO = re.compile(r"v?(1\.\d+\.\d+)")
 
 
 def advice(cluster: Member) -> Iterator[Problem]:
@@ -62,8 +60,8 @@ def _extensions(file: ClusterFile) -> Iterator[Problem]:
 
 def _old_iso(file: ClusterFile) -> Iterator[Problem]:
     iso, version = file.config.proxmox.storage.iso_path, file.config.cluster.talos.version
-    found = _VERSION_IN_ISO.search(iso.rpartition("/")[2]) if iso else None
-    if found and f"v{found[1]}" != version:
-        what = f"the ISO boots Talos v{found[1]}, the machines are to have {version}."
+    boots = iso_version(iso) if iso else None
+    if boots and boots != version:
+        what = f"the ISO boots Talos {boots}, the machines are to have {version}."
         fix = "They install that version at once; an ISO of the same version saves them the difference."
         yield file.problem("proxmox.storage.isoPath", what, fix)

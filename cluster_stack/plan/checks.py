@@ -24,6 +24,7 @@ def check(file: ClusterFile, nodes: Sequence[NodePlan], root: FilePath) -> Itera
     yield from _named_nodes(file, nodes)
     yield from _small_control_planes(file, nodes)
     yield from _unique(file, nodes)
+    yield from _ipv6_of_the_network(file, nodes)
     yield from _agent(file, nodes)
     yield from capacity(file, [(file, node) for node in nodes])
 
@@ -31,8 +32,14 @@ def check(file: ClusterFile, nodes: Sequence[NodePlan], root: FilePath) -> Itera
 def _files(file: ClusterFile, root: FilePath) -> Iterator[Problem]:
     """Files that the file names."""
     config = file.config
-    values = config.cluster.cni.values_file
-    if values is not None and not (root / "clusters" / config.metadata.name / values).is_file():
+    values, folder = config.cluster.cni.values_file, root / "clusters" / config.metadata.name
+    if values is None:
+        return
+    if not (folder / values).resolve().is_relative_to(folder.resolve()):
+        # A change of it would not be one of this cluster to whoever compares commits.
+        what = f"{values} is outside the cluster's folder."
+        yield file.problem("cluster.cni.valuesFile", what, f"Put it into clusters/{config.metadata.name}.")
+    elif not (folder / values).is_file():
         fix = f"Write it, as clusters/{config.metadata.name}/{values}."
         yield file.problem("cluster.cni.valuesFile", f"there is no file {values!r} beside cluster.yaml.", fix)
 
@@ -129,6 +136,21 @@ def _unique(file: ClusterFile, nodes: Sequence[NodePlan]) -> Iterator[Problem]:
                 told.add(path)
                 what = f"{noun} {value} would be both {by_path[0].name}'s and {by_path[-1].name}'s."
                 yield file.problem(path, what, fix)
+
+
+def _ipv6_of_the_network(file: ClusterFile, nodes: Sequence[NodePlan]) -> Iterator[Problem]:
+    """A node's IPv6 address follows from its IPv4 address, so it can be one that is the network's."""
+    network = file.config.proxmox.network
+    if network.cidr6 is None:
+        return
+    reserved = {network.cidr6.network_address: "the network's own address", network.gateway6: "the gateway"}
+    for node in nodes:
+        address = node.address.interface6.ip if node.address and node.address.interface6 else None
+        if address is not None and address in reserved:
+            what = f"the IPv6 address of {node.name}, {address}, is {reserved[address]}."
+            override = file.config.cluster.topology.nodes.get(node.name)
+            written = "ipv6_address" if override and override.ipv6_address else "ip_address"
+            yield file.problem(place_of(file, node, written), what, "Write another address.")
 
 
 def _agent(file: ClusterFile, nodes: Sequence[NodePlan]) -> Iterator[Problem]:

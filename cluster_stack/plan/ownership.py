@@ -28,7 +28,9 @@ def vm_notes(config: ClusterConfig, node: NodePlan, state_id: str) -> str:
         f"Talos {_ROLE_WORDS[node.role]} {node.name}, managed by Pulumi: "
         f"change clusters/{name}/cluster.yaml, not this VM."
     )
-    lines = [config.metadata.description.strip(), managed, f"cluster-stack:{fingerprint(state_id, node.name)}"]
+    # Proxmox keeps one way to end a line, and would show the others as a change for ever.
+    description = "\n".join(config.metadata.description.strip().splitlines())
+    lines = [description, managed, f"cluster-stack:{fingerprint(state_id, node.name)}"]
     return "\n".join(line for line in lines if line)
 
 

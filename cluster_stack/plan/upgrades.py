@@ -8,7 +8,15 @@ from dataclasses import dataclass
 from cluster_stack.config import ClusterFile, Problem
 from cluster_stack.plan import installed
 from cluster_stack.plan.installed import Installation
-from cluster_stack.plan.versions import Product, kubernetes_version, unsupported_pair, upgrade_problem, withdrawn
+from cluster_stack.plan.versions import (
+    Product,
+    first_apply_mode,
+    iso_version,
+    kubernetes_version,
+    unsupported_pair,
+    upgrade_problem,
+    withdrawn,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,9 +55,31 @@ def check(file: ClusterFile, previous: Previous = NEW) -> Iterator[Problem]:
             yield file.problem(key, refusal.what, refusal.fix)
     if refusal := withdrawn(talos):
         yield file.problem("cluster.talos.version", refusal.what, refusal.fix)
+    key = "cluster.kubernetes.version" if file.config.cluster.kubernetes.version else "cluster.talos.version"
     if refusal := unsupported_pair(talos, kubernetes):
-        key = "cluster.kubernetes.version" if file.config.cluster.kubernetes.version else "cluster.talos.version"
         yield file.problem(key, refusal.what, refusal.fix)
+    elif previous.talos and kubernetes != previous.kubernetes and unsupported_pair(previous.talos, kubernetes):
+        # An update puts the new Kubernetes on all machines; the new Talos is on each once it was upgraded.
+        yield file.problem(
+            key,
+            f"the machines run Talos {previous.talos} until each of them is upgraded, and that does not run "
+            f"Kubernetes {kubernetes}.",
+            f"Write Kubernetes {previous.kubernetes} again, run `pulumi up` and upgrade every machine; "
+            "then write the new version.",
+        )
+    yield from _iso(file, previous.contract or talos)
     if previous.installation is not None:
         for key, refusal in installed.refusals(previous.installation, file.config):
             yield file.problem(key, refusal.what, refusal.fix)
+
+
+def _iso(file: ClusterFile, contract: str) -> Iterator[Problem]:
+    iso = file.config.proxmox.storage.iso_path
+    boots = iso_version(iso) if iso else None
+    if boots and first_apply_mode(boots) != first_apply_mode(contract) == "no_reboot":
+        yield file.problem(
+            "proxmox.storage.isoPath",
+            f"the ISO boots Talos {boots}, which does not take the machine configuration of a cluster that began with "
+            f"Talos {contract}.",
+            "Upload an ISO of Talos v1.13 or newer, and write its name here.",
+        )

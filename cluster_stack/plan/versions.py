@@ -206,6 +206,15 @@ def _why_not_at_once(product: Product, before: Version, after: Version) -> str:
     return f"Talos {before} to {after} skips a minor version, and its makers test only the step from one to the next."
 
 
+_VERSION_IN_ISO = re.compile(r"v?(1\.\d+\.\d+)")
+
+
+def iso_version(volume: str) -> str | None:
+    """The Talos version in an ISO's volume id (``local:iso/talos-1.11.5-amd64.iso``); None where there is none."""
+    found = _VERSION_IN_ISO.search(volume.rpartition("/")[2])
+    return f"v{found[1]}" if found else None
+
+
 def first_apply_mode(contract: str) -> str:
     """Apply mode of ConfigurationApply for a cluster of this version contract.
 

@@ -66,7 +66,7 @@ class Providers(mocks.Mocks):
 def deploy(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., tuple[Resources, Providers]]]:
     """Run the whole program once; returns what it declared, by name, and the mocks."""
     monkeypatch.setenv("PROXMOX_VE_API_TOKEN", TOKEN)
-    monkeypatch.setattr("cluster_stack.preflight.check", lambda *_: None)
+    monkeypatch.setattr("cluster_stack.preflight.check", lambda *_: [])
     # A thread of its own: event loop and runtime settings are per thread, so nothing is left for the next test.
     with ThreadPoolExecutor(max_workers=1) as thread:
         yield lambda stack, addresses=(("10.0.0.7",),), secrets=None: thread.submit(

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from cluster_stack.automation import Result
+from cluster_stack.automation import ClusterError, Result
 from tests.engine.site import Site
 
 CLUSTER = """
@@ -31,6 +31,14 @@ from cluster_stack.proxmox_api import ProxmoxApi
 with ProxmoxApi("https://px.wd.ktz.me/", os.environ["PROXMOX_VE_API_TOKEN"], insecure=False) as api:
     found = api.get("nodes", "ms01", "storage", "c137-images", "content", content="import")
 print(json.dumps([volume["volid"] for volume in found]))
+"""
+
+MOVE = """
+import os, sys, urllib.request
+here, vmid, there = sys.argv[1:]
+url = f"https://px.wd.ktz.me/api2/json/nodes/{here}/qemu/{vmid}/migrate"
+token = "PVEAPIToken=" + os.environ["PROXMOX_VE_API_TOKEN"]
+urllib.request.urlopen(urllib.request.Request(url, f"target={there}&online=1".encode(), {"Authorization": token}))
 """
 
 
@@ -94,4 +102,30 @@ def test_a_machine_that_is_to_be_elsewhere_moves(site: Site, imaged: Result) -> 
         request["path"].rpartition("/")[2] for request in site.writes()[seen:] if "/qemu/690" in request["path"]
     ].count("migrate") == 1
     assert site.guests()[690]["node"] == other
+    assert not site.up("imaged", refresh=True).changes.any
+
+
+def test_a_machine_that_somebody_moved_is_looked_for_before_it_is_changed(site: Site, imaged: Result) -> None:
+    planned = site.guests()[690]["node"]
+    elsewhere = "ms02" if planned == "ms01" else "ms01"
+    site.run(sys.executable, "-c", MOVE, planned, "690", elsewhere)
+
+    def arrived() -> str:
+        found: str = site.guests()[690]["node"]
+        assert found == elsewhere
+        return found
+
+    site.eventually(arrived)
+    assert not site.up("imaged").changes.any
+    workers = "workers: {count: 1, resources: {cores: 2, memory: "
+    site.edit("imaged", (f"{workers}4096", f"{workers}5120"))
+    with pytest.raises(ClusterError) as refused:
+        site.up("imaged")
+    assert (
+        f"imaged-worker1 (VM 690) runs on {elsewhere}; the state of this stack says {planned}. Somebody or high "
+        "availability moved it: run `pulumi up -s imaged --refresh`."
+    ) in str(refused.value)
+    changes = site.up("imaged", refresh=True).changes
+    assert (changes.created, changes.replaced, changes.deleted) == (0, 0, 0)
+    assert site.guests()[690]["node"] == planned
     assert not site.up("imaged", refresh=True).changes.any

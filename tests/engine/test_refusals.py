@@ -88,8 +88,8 @@ FILE_CASES = {
     ),
     "a VM id of somebody else": (
         ("idBase: 850", "idBase: 100"),
-        f"{FILE}:29: proxmox.vm.idBase: VM id 100 of dev-cp1 is taken: pfsense on ms01 has it. Write an idBase whose ids "
-        "are free.",
+        f"{FILE}:29: proxmox.vm.idBase: VM id 100 of dev-cp1 is taken: pfsense on ms01 has it. Write ids that are "
+        "free.",
     ),
     "another cluster's VM ids": (
         ("idBase: 850", "idBase: 800"),

@@ -155,6 +155,14 @@ def test_a_vm_carries_a_mark_that_only_its_own_state_can_make() -> None:
     assert marked("Talos control plane homelab-cp1") is None
 
 
+def test_a_description_ends_its_lines_as_proxmox_does() -> None:
+    described = config()
+    described = described.model_copy(
+        update={"metadata": described.metadata.model_copy(update={"description": "one\r\ntwo\rthree\n"})}
+    )
+    assert vm_notes(described, plan_nodes(described)[0], "state-id").split("\n")[:3] == ["one", "two", "three"]
+
+
 def member(name: str, *edits: str) -> Member:
     text = (ROOT / f"clusters/{name}/cluster.yaml").read_text()
     for old, new in zip(edits[::2], edits[1::2], strict=True):

@@ -43,6 +43,11 @@ class Storage(Model):
     """Those of the storages named here that all hosts share. Such a storage gets an image once, any other once on each
     host."""
 
+    @property
+    def iso_storage(self) -> Datastore | None:
+        """The Proxmox storage that the ISO is on."""
+        return self.iso_path.partition(":")[0] if self.iso_path else None
+
 
 class IpRanges(Model):
     control_plane: Range

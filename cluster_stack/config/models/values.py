@@ -90,10 +90,11 @@ LabelValue = Annotated[str, matching(r"^([A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z
 SettingName = Annotated[str, matching(r"^[A-Z][A-Z0-9_]{0,62}$")]
 Taint = Annotated[str, matching(rf"^{_QUALIFIED}(=[A-Za-z0-9_.-]{{0,63}})?:(NoSchedule|PreferNoSchedule|NoExecute)$")]
 
+_NUMBER = r"(0|[1-9][0-9]{0,2})"
 KubernetesVersion = Annotated[
-    str, matching(r"^v?1\.[0-9]{1,3}\.[0-9]{1,3}$"), AfterValidator(lambda text: text.removeprefix("v"))
+    str, matching(rf"^v?1\.{_NUMBER}\.{_NUMBER}$"), AfterValidator(lambda text: text.removeprefix("v"))
 ]
-TalosVersion = Annotated[str, matching(r"^v1\.[0-9]{1,3}\.[0-9]{1,3}$")]
+TalosVersion = Annotated[str, matching(rf"^v1\.{_NUMBER}\.{_NUMBER}$")]
 
 Address = Annotated[IPv4Address, _from_text(IPv4Address, "an IPv4 address", "Write four numbers: 10.0.0.1."), _TEXT]
 Network = Annotated[IPv4Network, _network(IPv4Interface, "an IPv4 network", "10.0.0.0/24"), _TEXT]
@@ -154,8 +155,12 @@ def _https(what: str, example: str) -> AfterValidator:
             url = urlsplit(endpoint)
             blank = any(character.isspace() for character in endpoint)
             proper = url.scheme == "https" and bool(url.hostname) and url.port != 0 and not blank
-        except ValueError:  # a port that is no number, or too large
-            proper = False
+            (url.hostname or "").encode("idna")
+            log_in = "@" in url.netloc
+        except ValueError:  # a port that is no number or too large, a name that is none
+            proper = log_in = False
+        if log_in:
+            raise refuse("the address holds a user name or a password.", f"Write it without: {example}.")
         if not proper:
             raise refuse(f"{quoted(endpoint)} is not an https address.", f"{what} answers https only: write {example}.")
         return endpoint

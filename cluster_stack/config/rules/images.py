@@ -81,7 +81,7 @@ def _boot_image(config: ClusterConfig, document: Document) -> Iterator[Problem]:
             "new VMs boot from the ISO in isoPath, so no disk image is fetched.",
             "Keep one of the two.",
         )
-    known = {storage.datastore, storage.image_datastore}
+    known = {storage.datastore, storage.image_datastore, storage.iso_storage}
     known |= {disk.datastore for _, group in config.groups() for disk in group.disks or ()}
     for index, name in enumerate(storage.shared):
         if name not in known:

@@ -121,6 +121,11 @@ def _high_availability(config: ClusterConfig, document: Document) -> Iterator[Pr
             f"Write `shared: [{proxmox.storage.datastore}]` under proxmox.storage if all hosts share that storage, "
             "or remove ha.",
         )
+    iso = proxmox.storage.iso_storage
+    if vm.ha and iso is not None and iso not in proxmox.storage.shared:
+        what = f"a VM with an ISO on {iso} in its drive cannot move to another host."
+        fix = f"Add {iso} to proxmox.storage.shared if all hosts share it, or leave isoPath out, or remove ha."
+        yield document.problem((*_PROXMOX, "storage", "isoPath"), what, fix)
     for path, group in config.groups() if vm.ha else ():
         for index, disk in enumerate(group.disks or ()):
             if disk.datastore is not None and disk.datastore not in proxmox.storage.shared:

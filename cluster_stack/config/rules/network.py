@@ -230,6 +230,11 @@ def _cluster_networks(config: ClusterConfig, document: Document) -> Iterator[Pro
             what = f"{network} has more addresses than Kubernetes allows for services."
             fix = f"Write a /{network.max_prefixlen - 20} or a smaller network."
             yield document.problem((*_KUBERNETES, "serviceSubnets"), what, fix)
+        # The tenth address is that of the cluster's DNS.
+        if network.max_prefixlen - network.prefixlen < 4:
+            what = f"{network} has fewer addresses than Kubernetes and its DNS need for services."
+            fix = f"Write a /{network.max_prefixlen - 4} or a larger network."
+            yield document.problem((*_KUBERNETES, "serviceSubnets"), what, fix)
 
 
 def _families(pods: Networks, services: Networks, document: Document) -> Iterator[Problem]:

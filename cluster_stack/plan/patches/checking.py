@@ -279,8 +279,9 @@ class _Check:
         text = self.patch.written(path, value)
         if self.patch.text is None and not isinstance(value, str) and text != as_json(value):
             # Talos would read 1.10 or off as it is written, but of a mapping only the number or the boolean is left.
-            what = f"YAML reads {text} as {as_json(value)}, and Talos expects a text."
-            yield self.patch.problem(path, what, f'Put it in quotes: "{text}".')
+            # It may be a password, so neither is shown.
+            what = f"YAML reads it as {sort(value)}, and Talos expects a text."
+            yield self.patch.problem(path, what, "Put it in quotes.")
         elif words and text not in words:
             near = nearest_word(text, words)
             hint = f"Did you mean {near}? " if near else ""
