@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit
 
 import pulumi
@@ -12,6 +13,7 @@ import pulumiverse_talos as talos
 from pulumiverse_talos.machine import outputs as machine_outputs
 
 from cluster_stack.components.availability import keep_available
+from cluster_stack.components.claims import AddressClaims
 from cluster_stack.components.images import fetch, register
 from cluster_stack.components.node import Node, NodeArgs
 from cluster_stack.components.previous import (
@@ -94,12 +96,14 @@ class Cluster(pulumi.ComponentResource):
         self._installation = installation_outputs(config)
         schematics = register(config, args.nodes, child)
         images = fetch(boot_images(config, args.nodes), schematics, child)
+        claims = AddressClaims()
         nodes = {
             plan.name: Node(
                 plan.name,
                 NodeArgs(
                     config=config,
                     plan=plan,
+                    claims=claims,
                     boot_image=images[image] if (image := image_of(config, plan)) else None,
                     # The engine gives a provider a random id, which is known before anything is made.
                     state_id=proxmox_provider.id,
@@ -152,7 +156,9 @@ class Cluster(pulumi.ComponentResource):
             f"{name}-bootstrap",
             node=first.address,
             client_configuration=credentials,
-            opts=pulumi.ResourceOptions.merge(child, pulumi.ResourceOptions(depends_on=[first.configuration])),
+            opts=pulumi.ResourceOptions.merge(
+                child, pulumi.ResourceOptions(depends_on=[first.configuration], **_anew(self.control_planes))
+            ),
         )
         kubeconfig = talos.cluster.Kubeconfig(
             f"{name}-kubeconfig",
@@ -162,7 +168,15 @@ class Cluster(pulumi.ComponentResource):
                 client_certificate=client.client_certificate,
                 client_key=client.client_key,
             ),
-            opts=pulumi.ResourceOptions.merge(child, pulumi.ResourceOptions(depends_on=[bootstrap])),
+            opts=pulumi.ResourceOptions.merge(
+                child,
+                pulumi.ResourceOptions(
+                    depends_on=[bootstrap],
+                    replace_with=[bootstrap],
+                    # The provider fetches it once, and these are written in it.
+                    replacement_trigger=pulumi.Output.all(self.kubernetes_endpoint, config.talos_cluster_name),
+                ),
+            ),
         )
         talosconfig = talos.client.get_configuration_output(
             cluster_name=config.talos_cluster_name,
@@ -204,6 +218,17 @@ def kubernetes_endpoint(config: ClusterConfig, first: pulumi.Output[str]) -> pul
         return pulumi.Output.from_input(kubernetes.endpoint)
     host = pulumi.Output.from_input(str(kubernetes.vip)) if kubernetes.vip else first
     return pulumi.Output.concat("https://", host, f":{API_PORT}")
+
+
+def _anew(control_planes: Mapping[str, Node]) -> dict[str, Any]:
+    """When a cluster is to be bootstrapped again: its only control plane is another machine, so that there is no etcd.
+
+    One of several joins the etcd of the others; a bootstrap there would begin a second cluster.
+    """
+    if len(control_planes) > 1:
+        return {}
+    (only,) = control_planes.values()
+    return {"replace_with": [only.vm], "replacement_trigger": only.made_anew}
 
 
 def _vms(nodes: dict[str, Node]) -> dict[str, dict[str, pulumi.Input[object]]]:

@@ -10,6 +10,7 @@ import pulumi
 import pulumi_proxmoxve as proxmox
 import pulumiverse_talos as talos
 
+from cluster_stack.components.claims import AddressClaims
 from cluster_stack.config import ClusterConfig
 from cluster_stack.plan.addresses import node_address
 from cluster_stack.plan.boot import firmware
@@ -28,6 +29,8 @@ class NodeArgs:
     plan: NodePlan
     state_id: pulumi.Input[str]
     """A random text that only this stack's state knows; the VM's notes carry a mark derived from it."""
+    claims: AddressClaims
+    """Those of all machines of the cluster."""
     boot_image: pulumi.Input[str] | None
     """Volume id of the disk image that the machine's disk begins as; None where it boots an ISO."""
     check_vm_is_ours: Callable[[NodePlan, str], None]
@@ -46,13 +49,16 @@ class Node(pulumi.ComponentResource):
     address: pulumi.Output[str]
     """IPv4 address."""
     vm_id: pulumi.Output[int]
+    vm: proxmox.VmLegacy
+    made_anew: pulumi.Output[str | None] | None
+    """What is another one when the machine is: the MAC address that Proxmox chose. None where cluster.yaml names it."""
     configuration: talos.machine.ConfigurationApply
 
     def __init__(self, name: str, args: NodeArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("cluster-stack:index:Node", name, {}, opts)
         self._name = name
         self._args = args
-        vm = _virtual_machine(
+        vm = self.vm = _virtual_machine(
             f"{name}-vm",
             args,
             pulumi.ResourceOptions(
@@ -66,15 +72,16 @@ class Node(pulumi.ComponentResource):
             ),
         )
         self.vm_id = vm.vm_id
+        mac = vm.network_devices.apply(lambda devices: devices[0].mac_address if devices else None)
+        self.made_anew = mac if args.plan.cards[0].mac is None else None
         plan = args.plan
         if plan.address:
             # Through the VM's id, so that whoever needs the address waits for the machine.
             static = str(plan.address.interface.ip)
-            self.address = vm.vm_id.apply(lambda _: static)
+            self.address = vm.vm_id.apply(lambda _: args.claims.claim(plan, static, plan.cards[0].mac))
         else:
-            nic = vm.network_devices.apply(lambda devices: devices[0].mac_address if devices else None)
-            self.address = pulumi.Output.all(nic, vm.mac_addresses, vm.ipv4_addresses).apply(
-                lambda reported: _reported_address(plan, *reported)
+            self.address = pulumi.Output.all(mac, vm.mac_addresses, vm.ipv4_addresses).apply(
+                lambda reported: _reported_address(args, *reported)
             )
 
     def configure(
@@ -97,7 +104,14 @@ class Node(pulumi.ComponentResource):
             # The write-only input: it is in the state once instead of three times, and its hash shows every change.
             machine_configuration_input_wo=machine_configuration,
             config_patches=contract.apply(lambda version: [*node_patches(config, plan, version), *patches]),
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[schematic] if schematic else []),
+            opts=pulumi.ResourceOptions(
+                parent=self,
+                depends_on=[schematic] if schematic else [],
+                # Another machine at the same address has no configuration yet. Where Proxmox lost the VM, it is created
+                # and nothing is replaced: then the trigger tells.
+                replace_with=[self.vm],
+                replacement_trigger=self.made_anew,
+            ),
         )
         self.register_outputs({})
 
@@ -249,11 +263,12 @@ def _cloud_init(config: ClusterConfig, plan: NodePlan) -> proxmox.VmLegacyInitia
 
 
 def _reported_address(
-    plan: NodePlan, nic: str | None, macs: Sequence[str] | None, addresses: Sequence[Sequence[str]] | None
+    args: NodeArgs, nic: str | None, macs: Sequence[str] | None, addresses: Sequence[Sequence[str]] | None
 ) -> str | pulumi.Output[str]:
+    plan = args.plan
     address = node_address(nic, macs or (), addresses or ())
     if address is not None:
-        return address
+        return args.claims.claim(plan, address, nic)
     if pulumi.runtime.is_dry_run():
         return _unknown()
     raise pulumi.RunError(

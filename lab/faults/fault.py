@@ -175,6 +175,10 @@ class Faults:
         return self.machines("vmid-taken")
 
     @property
+    def mac_is_repeated(self) -> bool:
+        return bool(self.holding("mac-repeated"))
+
+    @property
     def full_disks(self) -> frozenset[int]:
         return self.machines("disk-full")
 

@@ -182,6 +182,13 @@ KINDS: tuple[Kind, ...] = (
         Target.VM_ID,
     ),
     Kind(
+        "mac-repeated",
+        "Proxmox gives a MAC address twice",
+        "Every network card that comes without a MAC address gets the same one, and so the same lease of DHCP.",
+        "Chance: Proxmox chooses three bytes at random and does not look who has them.",
+        Shape.STATE,
+    ),
+    Kind(
         "agent-silent",
         "A guest agent is silent",
         "Calls to the agent answer `QEMU guest agent is not running`, and a shutdown that goes through it fails.",

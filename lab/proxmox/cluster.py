@@ -134,7 +134,7 @@ def build(
     pools = Pools(directory.proxmox / "pools.json", site)
     drives = Drives(properties, storages, access)
     mappings = Mappings(directory.proxmox / "mappings.json", site)
-    values = ConfigValues(properties)
+    values = ConfigValues(properties, lambda: ledger.faults.mac_is_repeated)
     assembly = Assembly(
         datacentre=datacentre,
         guests=guests,

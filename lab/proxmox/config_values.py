@@ -9,7 +9,7 @@ import hashlib
 import re
 import secrets
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from lab.proxmox import formats, schema
@@ -18,10 +18,14 @@ from lab.proxmox.errors import failure
 from lab.proxmox.guests import Value
 from lab.proxmox.property_strings import render
 
+MAC_PREFIX = "BC:24:11"
+"""Proxmox's own."""
+
 
 @dataclass(frozen=True)
 class ConfigValues:
     properties: Mapping[str, Schema]  # of the call that creates a VM
+    mac_is_repeated: Callable[[], bool]  # whether chance gives every network card the same address
 
     def value(self, option: str, text: str) -> Value:
         """The value as JSON answers carry it: numbers and flags as numbers, all else as text."""
@@ -51,7 +55,7 @@ class ConfigValues:
         """A network device with its MAC address, or with another one."""
         device = schema.parse_checked(self.network_format, text, option)
         if fresh or "macaddr" not in device:
-            device["macaddr"] = random_mac()
+            device["macaddr"] = f"{MAC_PREFIX}:00:00:01" if self.mac_is_repeated() else _random_mac()
         return render(self.network_format, device)
 
     def exists(self, option: str) -> bool:
@@ -75,9 +79,8 @@ def boot_text(devices: list[str]) -> str:
     return f"order={';'.join(devices)}" if devices else " "
 
 
-def random_mac() -> str:
-    """In Proxmox's own prefix."""
-    return "BC:24:11:" + ":".join(f"{byte:02X}" for byte in secrets.token_bytes(3))
+def _random_mac() -> str:
+    return f"{MAC_PREFIX}:" + ":".join(f"{byte:02X}" for byte in secrets.token_bytes(3))
 
 
 def memory_mib(config: Mapping[str, Value]) -> int:

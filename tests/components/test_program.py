@@ -33,8 +33,9 @@ Resources = dict[str, dict[str, Any]]
 class Providers(mocks.Mocks):
     """Echoes what is declared, and adds what only the provider would know. Any call that nobody expected fails."""
 
-    def __init__(self, addresses: Sequence[Sequence[str]]) -> None:
+    def __init__(self, addresses: Sequence[Sequence[str]] | None) -> None:
         self.addresses = addresses
+        """Those of every machine, by interface; None: one of its own for each."""
         self.calls: list[tuple[str, dict[str, Any]]] = []
 
     def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str | None, dict[str, Any]]:
@@ -43,10 +44,12 @@ class Providers(mocks.Mocks):
             state |= {"machineSecrets": MACHINE_SECRETS, "clientConfiguration": CLIENT}
         if args.typ == "proxmoxve:index/vmLegacy:VmLegacy":
             nic = {**state["networkDevices"][0], "macAddress": "BC:24:11:00:00:01"}
+            number = int(state["vmId"])
+            own = [[f"10.0.{number // 100}.{number % 100}"]]
             state |= {
                 "networkDevices": [nic],
                 "macAddresses": ["00:00:00:00:00:00", "bc:24:11:00:00:01"],
-                "ipv4Addresses": [["127.0.0.1"], *self.addresses],
+                "ipv4Addresses": [["127.0.0.1"], *(own if self.addresses is None else self.addresses)],
             }
         if args.typ == "talos:cluster/kubeconfig:Kubeconfig":
             state |= {"kubeconfigRaw": "kind: Config"}
@@ -69,12 +72,12 @@ def deploy(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., tuple[Reso
     monkeypatch.setattr("cluster_stack.preflight.check", lambda *_: [])
     # A thread of its own: event loop and runtime settings are per thread, so nothing is left for the next test.
     with ThreadPoolExecutor(max_workers=1) as thread:
-        yield lambda stack, addresses=(("10.0.0.7",),), secrets=None: thread.submit(
-            _run, stack, addresses, secrets or {}
-        ).result()
+        yield lambda stack, addresses=None, secrets=None: thread.submit(_run, stack, addresses, secrets or {}).result()
 
 
-def _run(stack: str, addresses: Sequence[Sequence[str]], secrets: Mapping[str, str]) -> tuple[Resources, Providers]:
+def _run(
+    stack: str, addresses: Sequence[Sequence[str]] | None, secrets: Mapping[str, str]
+) -> tuple[Resources, Providers]:
     loop = asyncio.new_event_loop()
     # A program that failed leaves outputs that nobody looks at: each would be reported when it is thrown away.
     loop.set_exception_handler(lambda *_: None)
@@ -152,7 +155,7 @@ def test_each_role_has_one_generated_configuration(deploy: Callable[..., tuple[R
     asked = [arguments for token, arguments in providers.calls if token.startswith("talos:machine/")]
     assert sorted(arguments["machineType"] for arguments in asked) == ["controlplane", "worker"]
     for arguments in asked:
-        assert arguments["clusterEndpoint"] == "https://10.0.0.7:6443"
+        assert arguments["clusterEndpoint"] == "https://10.0.9.0:6443"
         assert arguments["clusterName"] == "talos-prod"
         assert (arguments["talosVersion"], arguments["kubernetesVersion"]) == ("v1.11.5", "1.34.0")
         assert (arguments["docs"], arguments["examples"]) == (False, False)
@@ -168,6 +171,11 @@ def test_each_role_has_one_generated_configuration(deploy: Callable[..., tuple[R
 def test_a_node_without_an_address_is_a_sentence(deploy: Callable[..., tuple[Resources, Providers]]) -> None:
     with pytest.raises(pulumi.RunError, match=r"homelab-(cp|worker)1 \(VM 8\d0 on ms01\) has no IPv4 address"):
         deploy("homelab", ())
+
+
+def test_two_nodes_with_one_address_are_a_sentence(deploy: Callable[..., tuple[Resources, Providers]]) -> None:
+    with pytest.raises(pulumi.RunError, match=r"have the same address, 10\.0\.0\.7, because they have the same MAC"):
+        deploy("homelab", (("10.0.0.7",),))
 
 
 SITE = """

@@ -123,6 +123,17 @@ async def test_an_id_that_somebody_else_took(lab: Lab) -> None:
     assert await reason(lab, "POST", QEMU, **VM) == (500, words)
 
 
+async def test_chance_that_gives_a_mac_address_twice(lab: Lab) -> None:
+    async def mac(vmid: int) -> str:
+        await lab.task("POST", QEMU, **{**VM, "vmid": str(vmid), "net0": "virtio,bridge=vmbr0"})
+        config = await lab.call("GET", f"{QEMU}/{vmid}/config")
+        return str(config["net0"]).partition(",")[0]
+
+    assert await mac(800) != await mac(801)
+    await broken(lab, "mac-repeated")
+    assert await mac(802) == await mac(803) == "virtio=BC:24:11:00:00:01"
+
+
 @pytest.mark.parametrize(("when", "made"), [("before", False), ("after", True)])
 async def test_a_task_that_fails(lab: Lab, when: str, made: bool) -> None:
     await created(lab)
