@@ -34,6 +34,7 @@ def previous() -> Previous:
     """
     outputs = _own_outputs()
     return Previous(
+        from_state=True,
         talos=outputs.get(TALOS_VERSION),
         kubernetes=outputs.get(KUBERNETES_VERSION),
         contract=outputs.get(VERSION_CONTRACT),

@@ -8,7 +8,7 @@ from cluster_stack.config import ClusterConfig, ClusterFile, Problem
 from cluster_stack.config.document import Path
 from cluster_stack.plan.collisions import Member
 from cluster_stack.plan.extensions import unknown_extension
-from cluster_stack.plan.versions import iso_version
+from cluster_stack.plan.versions import first_apply_mode, iso_version
 
 _NOT_YET: tuple[tuple[str, Callable[[ClusterConfig], bool], str, str], ...] = (
     (
@@ -64,4 +64,6 @@ def _old_iso(file: ClusterFile) -> Iterator[Problem]:
     if boots and boots != version:
         what = f"the ISO boots Talos {boots}, the machines are to have {version}."
         fix = "They install that version at once; an ISO of the same version saves them the difference."
+        if first_apply_mode(boots) != first_apply_mode(version) == "no_reboot":
+            fix = "A cluster that begins with that version needs an ISO of v1.13 or newer, an upgraded one does not."
         yield file.problem("proxmox.storage.isoPath", what, fix)

@@ -23,6 +23,8 @@ from cluster_stack.plan.versions import (
 class Previous:
     """What a cluster had after its last update; nothing before the first."""
 
+    from_state: bool = False
+    """Whether the state was looked at, so that nothing in it means a new cluster."""
     talos: str | None = None
     kubernetes: str | None = None
     contract: str | None = None
@@ -67,7 +69,9 @@ def check(file: ClusterFile, previous: Previous = NEW) -> Iterator[Problem]:
             f"Write Kubernetes {previous.kubernetes} again, run `pulumi up` and upgrade every machine; "
             "then write the new version.",
         )
-    yield from _iso(file, previous.contract or talos)
+    contract = previous.contract if previous.talos else talos
+    if previous.from_state and contract:
+        yield from _iso(file, contract)
     if previous.installation is not None:
         for key, refusal in installed.refusals(previous.installation, file.config):
             yield file.problem(key, refusal.what, refusal.fix)

@@ -12,7 +12,7 @@ import pytest
 
 from cluster_stack.components.previous import previous
 from cluster_stack.plan.installed import Installation
-from cluster_stack.plan.upgrades import NEW, Previous
+from cluster_stack.plan.upgrades import Previous
 
 OUTPUTS = {
     "talos_version": "v1.12.4",
@@ -56,6 +56,7 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[float]]:
 def test_what_the_last_update_left(engine: Callable[..., list[float]]) -> None:
     assert engine({"outputs": OUTPUTS}) == []
     assert previous() == Previous(
+        from_state=True,
         talos="v1.12.4",
         kubernetes="1.34.2",
         contract="v1.11.5",
@@ -67,12 +68,12 @@ def test_what_the_last_update_left(engine: Callable[..., list[float]]) -> None:
 
 def test_a_stack_of_before_there_were_such_outputs(engine: Callable[..., list[float]]) -> None:
     engine({"outputs": {"talos_version": "v1.12.4"}})
-    assert previous() == Previous(talos="v1.12.4")
+    assert previous() == Previous(from_state=True, talos="v1.12.4")
 
 
 def test_a_new_stack_has_none(engine: Callable[..., list[float]]) -> None:
     engine({"outputs": {}})
-    assert previous() == NEW
+    assert previous() == Previous(from_state=True)
 
 
 def test_a_state_that_is_just_being_written_is_read_again(engine: Callable[..., list[float]]) -> None:

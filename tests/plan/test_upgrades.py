@@ -67,4 +67,8 @@ OLD_ISO = (
 def test_an_iso_from_before_the_mode_without_reboot(
     version: str, iso: str, contract: str | None, expected: list[str]
 ) -> None:
-    assert told(small(version, "1.34.0", iso), Previous(contract=contract)) == expected
+    assert told(small(version, "1.34.0", iso), Previous(from_state=True, talos=contract, contract=contract)) == expected
+
+
+def test_without_the_state_nobody_knows_with_what_a_cluster_began() -> None:
+    assert told(small("v1.13.0", "1.34.0", "talos-1.11.5-amd64.iso")) == []
